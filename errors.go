@@ -1,0 +1,264 @@
+package walletcrew
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// An APIError is an answer that wasn't 2xx. Use errors.As to get it, and errors.Is with the sentinels ([ErrNotFound] and so on)
+// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it.
+type APIError struct {
+	StatusCode int
+	// Type, Title, Detail and Instance are the answer's problem details (RFC 9457); "" where it had none. Title is an HTML answer's
+	// <title>.
+	Type, Title, Detail, Instance string
+	// Errors are the validation messages of each member of the request; nil where there were none.
+	Errors map[string][]string
+	// Method and URL are those of the request.
+	Method, URL string
+	Header      http.Header
+	// Body is the answer's body, at most its first 64 KiB.
+	Body []byte
+	// RetryAfter is how long the server asked to wait; 0 if it didn't.
+	RetryAfter time.Duration
+	// Attempts counts the requests that this call made, 1 or more.
+	Attempts int
+
+	path           string
+	outcomeUnknown bool
+}
+
+// What an [APIError] or a [RequestError] can be. Use errors.Is.
+var (
+	ErrBadRequest   = errors.New("walletcrew: bad request")       // 400, 422
+	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key is missing, invalid or revoked
+	ErrForbidden    = errors.New("walletcrew: forbidden")         // 403: the key lacks the scope, or a firewall refused the request
+	ErrNotFound     = errors.New("walletcrew: not found")         // 404
+	ErrConflict     = errors.New("walletcrew: conflict")          // 409
+	ErrRateLimited  = errors.New("walletcrew: too many requests") // 429
+	ErrServer       = errors.New("walletcrew: server error")      // 5xx
+
+	// ErrOutcomeUnknown: the call failed, but the platform may have carried it out: the answer was lost, couldn't be read, or was a
+	// 5xx. Look before you create again; [WebhooksService.Ensure] does.
+	ErrOutcomeUnknown = errors.New("walletcrew: the call may have been carried out")
+)
+
+// Is makes errors.Is(err, ErrNotFound) and the like work.
+func (e *APIError) Is(target error) bool {
+	switch target {
+	case ErrBadRequest:
+		return e.StatusCode == http.StatusBadRequest || e.StatusCode == http.StatusUnprocessableEntity
+	case ErrUnauthorized:
+		return e.StatusCode == http.StatusUnauthorized
+	case ErrForbidden:
+		return e.StatusCode == http.StatusForbidden
+	case ErrNotFound:
+		return e.StatusCode == http.StatusNotFound
+	case ErrConflict:
+		return e.StatusCode == http.StatusConflict
+	case ErrRateLimited:
+		return e.StatusCode == http.StatusTooManyRequests
+	case ErrServer:
+		return e.StatusCode >= 500
+	case ErrOutcomeUnknown:
+		return e.outcomeUnknown
+	}
+	return false
+}
+
+// Error is one line: method, path, status, what the server said, and what to do where there is one thing to do.
+func (e *APIError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "walletcrew: %s %s: %s", e.Method, e.path, statusText(e.StatusCode))
+	said := []string{}
+	for _, s := range []string{e.Title, e.Detail} {
+		if s != "" && !strings.EqualFold(s, http.StatusText(e.StatusCode)) && !slices.Contains(said, s) {
+			said = append(said, s)
+		}
+	}
+	for _, member := range slices.Sorted(maps.Keys(e.Errors)) {
+		said = append(said, member+": "+strings.Join(e.Errors[member], " "))
+	}
+	if len(said) > 0 {
+		b.WriteString(": " + oneLine(strings.Join(said, "; "), 1000))
+	}
+	switch {
+	case e.StatusCode == http.StatusUnauthorized:
+		b.WriteString(" (check the API key: it is missing, invalid or revoked)")
+	case e.StatusCode == http.StatusForbidden && !strings.Contains(e.Header.Get("Content-Type"), "html"):
+		b.WriteString(" (check the key's scopes: Webhook.Read to read, Webhook.Write to change)")
+	case e.StatusCode/100 == 3:
+		b.WriteString(" (not followed: it leads to another host, to http or to another method; check the base URL)")
+	}
+	if e.RetryAfter > 0 {
+		fmt.Fprintf(&b, ", retry after %v", e.RetryAfter)
+	}
+	b.WriteString(attemptsText(e.Attempts, e.outcomeUnknown))
+	return b.String()
+}
+
+// A RequestError is a call that got no usable answer: no connection, a broken one, a cancelled context, or a 2xx whose body
+// can't be read or decoded. errors.Is finds the cause in it (context.Canceled, say), and [ErrOutcomeUnknown] where the platform
+// may have carried the call out.
+type RequestError struct {
+	Method, URL string
+	// Attempts counts the requests that this call made; 0 if the context had ended before the first.
+	Attempts int
+	Err      error
+
+	path           string
+	outcomeUnknown bool
+}
+
+// Error is one line: method, path, cause, attempts.
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("walletcrew: %s %s: %s%s", e.Method, e.path, oneLine(strings.ReplaceAll(e.Err.Error(), "walletcrew: ", ""), 1000),
+		attemptsText(e.Attempts, e.outcomeUnknown))
+}
+
+// Unwrap returns the cause.
+func (e *RequestError) Unwrap() error { return e.Err }
+
+// Is makes errors.Is(err, ErrOutcomeUnknown) work.
+func (e *RequestError) Is(target error) bool { return target == ErrOutcomeUnknown && e.outcomeUnknown }
+
+// A ValidationError is an argument that was refused before anything was sent.
+type ValidationError struct {
+	Field  string // as the API spells it: "endpoint", "events", "id"
+	Reason string
+}
+
+// Error names the field and the reason.
+func (e *ValidationError) Error() string { return "walletcrew: " + e.Field + " " + e.Reason }
+
+func statusText(code int) string {
+	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
+}
+
+func attemptsText(attempts int, outcomeUnknown bool) string {
+	s := ""
+	if attempts > 1 {
+		s = fmt.Sprintf(" (after %d attempts)", attempts)
+	}
+	if outcomeUnknown {
+		s += " (the call may have been carried out)"
+	}
+	return s
+}
+
+// newAPIError reads what it can from an answer; body is its beginning. Members of another type than RFC 9457 says are left out.
+func newAPIError(resp *http.Response, body []byte) *APIError {
+	e := &APIError{StatusCode: resp.StatusCode, Header: resp.Header, Body: body, RetryAfter: retryAfter(resp.Header)}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		e.Title = htmlTitle(body)
+		return e
+	}
+	for name, field := range map[string]*string{"type": &e.Type, "title": &e.Title, "detail": &e.Detail, "instance": &e.Instance} {
+		_ = json.Unmarshal(members[name], field)
+	}
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(members["errors"], &fields)
+	for member, value := range fields {
+		var messages []string
+		if json.Unmarshal(value, &messages) != nil {
+			var message string
+			if json.Unmarshal(value, &message) != nil {
+				continue
+			}
+			messages = []string{message}
+		}
+		if e.Errors == nil {
+			e.Errors = make(map[string][]string, len(fields))
+		}
+		e.Errors[member] = messages
+	}
+	return e
+}
+
+// redact takes the key out of all that the server said: a server that repeats the request must not bring it into a log.
+func (e *APIError) redact(hide func(string) string) {
+	for _, s := range []*string{&e.Type, &e.Title, &e.Detail, &e.Instance, &e.URL, &e.path} {
+		*s = hide(*s)
+	}
+	e.Body = []byte(hide(string(e.Body)))
+	fields := make(map[string][]string, len(e.Errors))
+	for member, messages := range e.Errors {
+		for _, m := range messages {
+			fields[hide(member)] = append(fields[hide(member)], hide(m))
+		}
+	}
+	if e.Errors != nil {
+		e.Errors = fields
+	}
+	header := make(http.Header, len(e.Header))
+	for name, values := range e.Header {
+		for _, v := range values {
+			header[name] = append(header[name], hide(v))
+		}
+	}
+	e.Header = header
+}
+
+// retryAfter reads both forms of the header: seconds and a date. 0 where there is none, or none in the future.
+func retryAfter(h http.Header) time.Duration {
+	value := strings.TrimSpace(h.Get("Retry-After"))
+	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
+		return time.Duration(min(seconds, math.MaxInt64/uint64(time.Second))) * time.Second
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, time.Until(date))
+	}
+	return 0
+}
+
+// htmlTitle returns the title of a page, which is what a firewall's or a proxy's page says in a few words.
+func htmlTitle(body []byte) string {
+	page := string(body)
+	lower := asciiLower(page)
+	start := strings.Index(lower, "<title")
+	if start < 0 {
+		return ""
+	}
+	open := strings.IndexByte(lower[start:], '>')
+	if open < 0 {
+		return ""
+	}
+	start += open + 1
+	end := strings.Index(lower[start:], "</title")
+	if end < 0 {
+		return ""
+	}
+	return oneLine(html.UnescapeString(page[start:start+end]), 200)
+}
+
+// asciiLower keeps every byte in its place, which strings.ToLower doesn't.
+func asciiLower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// oneLine makes text from outside fit for one line of a log: no control characters, single spaces, at most n bytes.
+func oneLine(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,206 @@
+package walletcrew
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// The headers of a delivery (platform documentation, webhook guide). Header names ignore case; these are the canonical
+// forms of net/http. Only the body is signed: what the other two headers say is unsigned.
+const (
+	HeaderSignature = "X-Neostore-Signature"
+	HeaderEventName = "X-Neostore-Eventname"
+	HeaderTenantID  = "X-Neostore-Tenantid"
+)
+
+// What can be wrong with a signature. Use errors.Is.
+var (
+	// ErrMissingSignature: the signature is empty, or holds nothing but spaces.
+	ErrMissingSignature = errors.New("walletcrew: the delivery has no signature")
+	// ErrMalformedSignature: the signature isn't 32 bytes in hexadecimal or base64.
+	ErrMalformedSignature = errors.New("walletcrew: the signature is not 32 bytes in hexadecimal or base64")
+	// ErrSignatureMismatch: no secret made this signature for exactly these bytes.
+	ErrSignatureMismatch = errors.New("walletcrew: the signature does not match the body")
+	// ErrNoSecret: there is no secret to check with, or one of them is empty. It is a fault of the receiver, not of the delivery.
+	ErrNoSecret = errors.New("walletcrew: no secret, or an empty one: signatures cannot be checked")
+)
+
+const redacted = "[redacted]"
+
+// A Secret is a webhook's signatureSecret. It prints as "[redacted]" through fmt (every verb), log/slog and JSON, alone or
+// inside other values; string(s) is the value. Reading "[redacted]" back is an error, so that a secret that went through a log
+// or a dump can't come to be used as one.
+//
+// Go calls no methods in three places, and there a Secret shows: in unexported fields of a struct printed with fmt, as the key
+// of a map written by encoding/json, and in a struct that holds a Secret and is printed through a pointer with a verb that
+// pointers don't have (%s of a pointer to your own struct, inside another value). Don't keep one there.
+type Secret string
+
+// String returns "[redacted]".
+func (Secret) String() string { return redacted }
+
+// Format writes "[redacted]" whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue is slog's [slog.LogValuer]: "[redacted]".
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText writes "[redacted]"; encoding/json and most other encoders use it.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalText reads a secret. "[redacted]" is refused.
+func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == redacted {
+		return errors.New(`walletcrew: the secret reads "[redacted]": it was written by something that hides secrets, and is lost`)
+	}
+	*s = Secret(text)
+	return nil
+}
+
+// Sign returns the signature of body as the SDK writes it: HMAC-SHA256 over the raw bytes, keyed with the characters of
+// secret, in lower-case hexadecimal. It serves tests and tools that send deliveries. An empty secret signs too, but
+// [VerifySignature] never accepts one.
+func Sign(secret Secret, body []byte) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// VerifySignature checks that one of the secrets signed exactly these bytes. Body must be what came over the wire: a body that
+// was decoded and encoded again has another signature.
+//
+// How the platform writes the signature's 32 bytes isn't documented, so every usual way is read: hexadecimal, all in lower
+// case or all in upper case, or base64 in the standard or the URL alphabet, padded or not; with or without "sha256=" before
+// it, and with white space around it. The comparison takes the same time wherever the difference is.
+//
+// The errors are [ErrNoSecret] (no secret at all, or one that is empty), [ErrMissingSignature], [ErrMalformedSignature] and
+// [ErrSignatureMismatch].
+//
+// A service that verifies many deliveries uses the package verifier, which prepares the secrets once.
+func VerifySignature(body []byte, signature string, secrets ...Secret) error {
+	keys := make([]*Key, len(secrets))
+	for i, secret := range secrets {
+		k, err := NewKey(secret)
+		if err != nil {
+			return err
+		}
+		keys[i] = k
+	}
+	if len(keys) == 0 {
+		return ErrNoSecret
+	}
+	sig, err := ParseSignature(signature)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.Matches(body, sig) {
+			return nil
+		}
+	}
+	return ErrSignatureMismatch
+}
+
+// A Signature is what the signature header carries: the 32 bytes of an HMAC-SHA256.
+type Signature [sha256.Size]byte
+
+const (
+	hexLen    = 2 * sha256.Size
+	base64Len = (sha256.Size + 2) / 3 * 4 // padded: one '=' at the end
+)
+
+// ParseSignature reads the header's value; [VerifySignature] says in which forms. The errors are [ErrMissingSignature] and
+// [ErrMalformedSignature]. It allocates nothing.
+func ParseSignature(header string) (Signature, error) {
+	var sig Signature
+	s := strings.Trim(header, " \t\r\n")
+	s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
+	if s == "" {
+		return sig, ErrMissingSignature
+	}
+
+	var text [hexLen]byte // a copy on the stack, so that nothing is allocated
+	if len(s) > len(text) {
+		return sig, ErrMalformedSignature
+	}
+	src := text[:copy(text[:], s)]
+	switch len(src) {
+	case hexLen:
+		// One signature has one spelling in each case: that any bit of the header counts makes it easier to reason about.
+		if strings.ContainsAny(s, "abcdef") && strings.ContainsAny(s, "ABCDEF") {
+			return sig, ErrMalformedSignature
+		}
+		if _, err := hex.Decode(sig[:], src); err != nil {
+			return Signature{}, ErrMalformedSignature
+		}
+		return sig, nil
+	case base64Len:
+		if src[base64Len-1] != '=' {
+			return sig, ErrMalformedSignature
+		}
+		src = src[:base64Len-1]
+	case base64Len - 1:
+	default:
+		return sig, ErrMalformedSignature
+	}
+
+	enc := rawStd
+	if strings.ContainsAny(s, "-_") {
+		enc = rawURL
+	}
+	var out [base64Len / 4 * 3]byte
+	n, err := enc.Decode(out[:], src)
+	if err != nil || n != len(sig) {
+		return sig, ErrMalformedSignature
+	}
+	return Signature(out[:n]), nil
+}
+
+// Strict: the two bits that 43 characters have over 32 bytes must be zero.
+var (
+	rawStd = base64.RawStdEncoding.Strict()
+	rawURL = base64.RawURLEncoding.Strict()
+)
+
+// A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret is computed once, and checking
+// allocates nothing. It is safe for concurrent use. The zero value matches nothing.
+type Key struct {
+	macs *sync.Pool // of *mac; a pointer, so that printing a Key prints no key material
+}
+
+type mac struct {
+	hash hash.Hash
+	sum  [sha256.Size]byte
+}
+
+// NewKey prepares a secret. An empty one is [ErrNoSecret].
+func NewKey(secret Secret) (*Key, error) {
+	if secret == "" {
+		return nil, ErrNoSecret
+	}
+	return &Key{macs: &sync.Pool{New: func() any {
+		return &mac{hash: hmac.New(sha256.New, []byte(secret))}
+	}}}, nil
+}
+
+// Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time.
+func (k *Key) Matches(body []byte, sig Signature) bool {
+	if k == nil || k.macs == nil {
+		return false
+	}
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.hash.Reset()
+	m.hash.Write(body)
+	return subtle.ConstantTimeCompare(m.hash.Sum(m.sum[:0]), sig[:]) == 1
+}
