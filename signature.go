@@ -1,9 +1,11 @@
 package walletcrew
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -11,6 +13,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -41,9 +44,10 @@ const redacted = "[redacted]"
 // inside other values; string(s) is the value. Reading "[redacted]" back is an error, so that a secret that went through a log
 // or a dump can't come to be used as one.
 //
-// Go calls no methods in three places, and there a Secret shows: in unexported fields of a struct printed with fmt, as the key
-// of a map written by encoding/json, and in a struct that holds a Secret and is printed through a pointer with a verb that
-// pointers don't have (%s of a pointer to your own struct, inside another value). Don't keep one there.
+// Go calls no methods in four places, and there a Secret shows: in unexported fields of a struct printed with fmt, as the key
+// of a map written by encoding/json, in a struct that holds a Secret and is printed through a pointer with a verb that
+// pointers don't have (%s of a pointer to your own struct, inside another value), and with %p and %w, which aren't for values
+// like this (go vet reports both). Don't keep one there.
 type Secret string
 
 // String returns "[redacted]".
@@ -86,25 +90,22 @@ func Sign(secret Secret, body []byte) string {
 // The errors are [ErrNoSecret] (no secret at all, or one that is empty), [ErrMissingSignature], [ErrMalformedSignature] and
 // [ErrSignatureMismatch].
 //
-// A service that verifies many deliveries uses the package verifier, which prepares the secrets once.
+// It allocates nothing. The package verifier does the whole of receiving.
 func VerifySignature(body []byte, signature string, secrets ...Secret) error {
-	keys := make([]*Key, len(secrets))
-	for i, secret := range secrets {
-		k, err := NewKey(secret)
-		if err != nil {
-			return err
-		}
-		keys[i] = k
-	}
-	if len(keys) == 0 {
+	if len(secrets) == 0 || slices.Contains(secrets, "") {
 		return ErrNoSecret
 	}
 	sig, err := ParseSignature(signature)
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if k.Matches(body, sig) {
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	for _, secret := range secrets {
+		h.start(secret, innerPad)
+		inner := h.finish(body)
+		h.start(secret, outerPad)
+		if subtle.ConstantTimeCompare(h.finish(inner), sig[:]) == 1 {
 			return nil
 		}
 	}
@@ -172,15 +173,10 @@ var (
 	rawURL = base64.RawURLEncoding.Strict()
 )
 
-// A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret is computed once, and checking
-// allocates nothing. It is safe for concurrent use. The zero value matches nothing.
+// A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret alone is computed once. It is
+// safe for concurrent use. The zero value matches nothing.
 type Key struct {
-	macs *sync.Pool // of *mac; a pointer, so that printing a Key prints no key material
-}
-
-type mac struct {
-	hash hash.Hash
-	sum  [sha256.Size]byte
+	inner, outer []byte // SHA-256 after the first block of each
 }
 
 // NewKey prepares a secret. An empty one is [ErrNoSecret].
@@ -188,19 +184,85 @@ func NewKey(secret Secret) (*Key, error) {
 	if secret == "" {
 		return nil, ErrNoSecret
 	}
-	return &Key{macs: &sync.Pool{New: func() any {
-		return &mac{hash: hmac.New(sha256.New, []byte(secret))}
-	}}}, nil
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	h.start(secret, innerPad)
+	inner, err := h.sha.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	h.start(secret, outerPad)
+	outer, err := h.sha.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{inner, outer}, nil
 }
 
-// Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time.
+// Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time and
+// allocates nothing.
 func (k *Key) Matches(body []byte, sig Signature) bool {
-	if k == nil || k.macs == nil {
+	if k == nil {
 		return false
 	}
-	m := k.macs.Get().(*mac)
-	defer k.macs.Put(m)
-	m.hash.Reset()
-	m.hash.Write(body)
-	return subtle.ConstantTimeCompare(m.hash.Sum(m.sum[:0]), sig[:]) == 1
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	if h.sha.UnmarshalBinary(k.inner) != nil {
+		return false
+	}
+	inner := h.finish(body)
+	if h.sha.UnmarshalBinary(k.outer) != nil {
+		return false
+	}
+	return subtle.ConstantTimeCompare(h.finish(inner), sig[:]) == 1
+}
+
+// Format writes "[redacted]" whatever the verb.
+func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// A hasher computes HMAC (RFC 2104: H(key^outer, H(key^inner, message))) from its parts: crypto/hmac allocates for each key,
+// which a receiver that learns the secret with each delivery would pay each time.
+type hasher struct {
+	sha interface {
+		hash.Hash
+		encoding.BinaryAppender
+		encoding.BinaryUnmarshaler
+	}
+	block [sha256.BlockSize]byte
+	sum   [sha256.Size]byte
+}
+
+var (
+	innerPad = bytes.Repeat([]byte{0x36}, sha256.BlockSize)
+	outerPad = bytes.Repeat([]byte{0x5c}, sha256.BlockSize)
+)
+
+var hashers = sync.Pool{New: func() any {
+	h := new(hasher)
+	h.sha = sha256.New().(interface {
+		hash.Hash
+		encoding.BinaryAppender
+		encoding.BinaryUnmarshaler
+	})
+	return h
+}}
+
+// start hashes the block that is made of the secret and the pad.
+func (h *hasher) start(secret Secret, pad []byte) {
+	n := copy(h.block[:], secret)
+	if len(secret) > len(h.block) {
+		sum := sha256.Sum256([]byte(secret))
+		n = copy(h.block[:], sum[:])
+	}
+	clear(h.block[n:])
+	subtle.XORBytes(h.block[:], h.block[:], pad)
+	h.sha.Reset()
+	h.sha.Write(h.block[:])
+	clear(h.block[:])
+}
+
+// finish returns the sum after message, in memory that the next finish uses again.
+func (h *hasher) finish(message []byte) []byte {
+	h.sha.Write(message)
+	return h.sha.Sum(h.sum[:0])
 }

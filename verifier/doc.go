@@ -1,0 +1,30 @@
+// Package verifier receives the webhooks of The Wallet Crew: it checks that a delivery is the platform's, decodes it, and
+// calls your function once for each event.
+//
+// # In one piece
+//
+//	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
+//	if err != nil {
+//		return err
+//	}
+//	mux := verifier.NewMux()
+//	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {
+//		return store.MarkInstalled(ctx, d.PassID, d.Device.Platform)
+//	})
+//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle,
+//		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0))))
+//
+// The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
+// that returns nil acknowledges the event; an error asks for it again.
+//
+// # In parts
+//
+// A service with its own handlers uses [Verifier.Middleware], or [Verifier.Event] within a handler; one that isn't on net/http
+// uses [Verifier.EventFrom]. All three check in the same order: size, signature over the bytes as they came, name, JSON. Nothing
+// is decoded before the signature holds.
+//
+// # Secrets
+//
+// [Static] holds fixed secrets, [SecretFunc] looks them up by tenant, [FromAPI] reads them from the management API. The comment
+// on [Verifier] says what each of them vouches for.
+package verifier

@@ -1,0 +1,182 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+)
+
+// How often FromAPI looks.
+const (
+	looksAtOnce  = 5                // tokens at most, and at start
+	lookEvery    = 30 * time.Second // one more token
+	pauseAfter   = time.Second      // after a look that failed
+	lookTimeout  = 10 * time.Second
+	reviewSecret = 10 * time.Minute // a cached list is looked at again, so that a deleted webhook's secret stops to be accepted
+)
+
+// FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
+// delivery's header names. The key needs the scope Webhook.Read.
+//
+// It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
+// so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
+// then once each 30 seconds, concurrent deliveries share one call, and a call that failed is followed by a second's pause. It
+// also lists anew, in the background, when the list is 10 minutes old: the secret of a webhook that was deleted is accepted
+// until then, or until something else made it look.
+//
+// While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
+// [ErrSecretsUnavailable] (503).
+func FromAPI(client *walletcrew.Client) SecretSource {
+	s := &apiSource{tokens: looksAtOnce}
+	if client != nil {
+		s.tenant = client.TenantID()
+		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) {
+			var secrets []walletcrew.Secret
+			for w, err := range client.Webhooks.All(ctx, nil) {
+				if err != nil {
+					return nil, err
+				}
+				if w.SignatureSecret != "" && !slices.Contains(secrets, w.SignatureSecret) {
+					secrets = append(secrets, w.SignatureSecret)
+				}
+			}
+			return secrets, nil
+		}
+	}
+	return s
+}
+
+type apiSource struct {
+	tenant string
+	list   func(context.Context) ([]walletcrew.Secret, error)
+
+	mu       sync.Mutex
+	loaded   bool
+	loadedAt time.Time
+	secrets  []walletcrew.Secret // never changed in place
+	under    *look               // the look under way
+	tokens   int
+	filledAt time.Time // when the last token was added; zero while there are as many as can be
+	failedAt time.Time
+	failure  error
+}
+
+// A look is one call of the API, shared by all who ask meanwhile. Err is set when done is closed.
+type look struct {
+	done chan struct{}
+	err  error
+}
+
+// Format keeps fmt from printing the secrets.
+func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }
+
+func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
+	s.mu.Lock()
+	if s.loaded {
+		defer s.mu.Unlock()
+		if time.Since(s.loadedAt) > reviewSecret && s.under == nil && !s.pausing() {
+			s.start(ctx)
+		}
+		return s.secrets, nil
+	}
+	return s.await(ctx)
+}
+
+// Refresh looks again if it may, and returns what is known then.
+func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
+	s.mu.Lock()
+	if s.loaded && s.under == nil && !s.pausing() {
+		s.fill()
+		if s.tokens == 0 {
+			defer s.mu.Unlock()
+			return s.secrets, nil
+		}
+	}
+	return s.await(ctx)
+}
+
+// await waits for a look, starting one if it may; s.mu is held, and released on return.
+func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
+	if s.under == nil && s.pausing() {
+		defer s.mu.Unlock()
+		return s.known()
+	}
+	l := s.under
+	if l == nil {
+		l = s.start(ctx)
+	}
+	s.mu.Unlock()
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known()
+}
+
+func (s *apiSource) known() ([]walletcrew.Secret, error) {
+	if !s.loaded {
+		return nil, s.failure
+	}
+	return s.secrets, nil
+}
+
+func (s *apiSource) pausing() bool {
+	return s.failure != nil && time.Since(s.failedAt) < pauseAfter
+}
+
+// start begins a look; s.mu is held. It goes on when the delivery that asked for it is gone.
+func (s *apiSource) start(ctx context.Context) *look {
+	l := &look{done: make(chan struct{})}
+	s.under = l
+	first := !s.loaded
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+		defer cancel()
+		secrets, err := s.list(ctx)
+
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		defer close(l.done)
+		s.under = nil
+		s.failure = err
+		if err != nil {
+			s.failedAt = time.Now()
+			return
+		}
+		s.loaded, s.loadedAt, s.secrets = true, time.Now(), secrets
+		if !first {
+			s.take()
+		}
+	}()
+	return l
+}
+
+// fill adds the tokens that time has brought.
+func (s *apiSource) fill() {
+	if s.filledAt.IsZero() {
+		return
+	}
+	for s.tokens < looksAtOnce && time.Since(s.filledAt) >= lookEvery {
+		s.tokens++
+		s.filledAt = s.filledAt.Add(lookEvery)
+	}
+	if s.tokens == looksAtOnce {
+		s.filledAt = time.Time{}
+	}
+}
+
+func (s *apiSource) take() {
+	s.fill()
+	s.tokens = max(0, s.tokens-1)
+	if s.filledAt.IsZero() {
+		s.filledAt = time.Now()
+	}
+}

@@ -1,0 +1,184 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// NewMemoryDeduper returns a Deduper for one process. It remembers what was done for ttl, and at most capacity events: it is
+// exact up to there, and then forgets what was done first. What is being handled now is never forgotten; if that alone fills it,
+// Claim fails. 0 means 65,536 events and 24 hours; a negative number panics.
+//
+// It takes at most 200 bytes an event, and no goroutine. It forgets all when the process ends: after a restart, a duplicate of
+// an event from before is handled again.
+func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
+	switch {
+	case capacity < 0 || ttl < 0:
+		panic("verifier: NewMemoryDeduper: capacity and ttl can't be negative")
+	case int64(capacity) >= math.MaxInt32:
+		panic("verifier: NewMemoryDeduper: capacity is over 2^31-2")
+	}
+	if capacity == 0 {
+		capacity = 1 << 16
+	}
+	if ttl == 0 {
+		ttl = 24 * time.Hour
+	}
+	return &memoryDeduper{
+		capacity: capacity,
+		ttl:      ttl,
+		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		index:    make(map[memoryKey]int32),
+		free:     none,
+		oldest:   none,
+		newest:   none,
+	}
+}
+
+type memoryDeduper struct {
+	capacity int
+	ttl      time.Duration
+	seeds    [2]maphash.Seed
+
+	mu             sync.Mutex
+	tokens         uint64
+	index          map[memoryKey]int32
+	entries        []memoryEntry
+	free           int32 // a chain through next
+	oldest, newest int32 // of what is done, in the order in which it will be forgotten
+}
+
+// memoryKey stands for a key: two hashes with seeds of this process, which nobody outside can make collide.
+type memoryKey [2]uint64
+
+type memoryEntry struct {
+	key   memoryKey
+	until int64  // UnixNano: the end of the lease, or of what is remembered
+	token uint64 // 0: done
+	next  int32
+}
+
+const none = int32(-1)
+
+var errDeduperFull = errors.New("verifier: the memory deduper is full of events that are being handled")
+
+func (m *memoryDeduper) hash(key string) memoryKey {
+	return memoryKey{maphash.String(m.seeds[0], key), maphash.String(m.seeds[1], key)}
+}
+
+func (m *memoryDeduper) Claim(_ context.Context, key string, lease time.Duration) (Claim, error) {
+	k, now := m.hash(key), time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget(now.UnixNano())
+	i, ok := m.index[k]
+	switch {
+	case !ok:
+		if i, ok = m.add(k, now.UnixNano()); !ok {
+			return Claim{}, errDeduperFull
+		}
+	case m.entries[i].token == 0:
+		return Claim{State: Done}, nil
+	case m.entries[i].until > now.UnixNano():
+		return Claim{State: Held}, nil
+	}
+	m.tokens++
+	m.entries[i].token, m.entries[i].until = m.tokens, now.Add(lease).UnixNano()
+	return Claim{State: Claimed, Token: strconv.FormatUint(m.tokens, 36)}, nil
+}
+
+func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {
+	k, now := m.hash(key), time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.leased(k, token)
+	if !ok {
+		return ErrLeaseLost
+	}
+	e := &m.entries[i]
+	e.token, e.until = 0, now.Add(m.ttl).UnixNano()
+	e.next = none
+	if m.newest == none {
+		m.oldest = i
+	} else {
+		m.entries[m.newest].next = i
+	}
+	m.newest = i
+	return nil
+}
+
+func (m *memoryDeduper) Release(_ context.Context, key, token string) error {
+	k := m.hash(key)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.leased(k, token)
+	if !ok {
+		return ErrLeaseLost
+	}
+	m.remove(i)
+	return nil
+}
+
+func (m *memoryDeduper) leased(k memoryKey, token string) (int32, bool) {
+	i, ok := m.index[k]
+	if !ok {
+		return none, false
+	}
+	t, err := strconv.ParseUint(token, 36, 64)
+	return i, err == nil && t != 0 && m.entries[i].token == t
+}
+
+// forget removes what is out of date.
+func (m *memoryDeduper) forget(now int64) {
+	for m.oldest != none && m.entries[m.oldest].until <= now {
+		m.removeOldest()
+	}
+}
+
+// add makes room if there is none: of what is done first, then of what was claimed and whose lease ran out.
+func (m *memoryDeduper) add(k memoryKey, now int64) (int32, bool) {
+	if len(m.index) >= m.capacity && m.oldest != none {
+		m.removeOldest()
+	}
+	if len(m.index) >= m.capacity {
+		for i := range m.entries {
+			if e := &m.entries[i]; e.token != 0 && e.until <= now {
+				m.remove(int32(i)) //nolint:gosec // capacity fits
+			}
+		}
+	}
+	if len(m.index) >= m.capacity {
+		return none, false
+	}
+	i := m.free
+	if i == none {
+		i = int32(len(m.entries)) //nolint:gosec // capacity fits
+		m.entries = append(m.entries, memoryEntry{})
+	} else {
+		m.free = m.entries[i].next
+	}
+	m.entries[i] = memoryEntry{key: k, next: none}
+	m.index[k] = i
+	return i, true
+}
+
+func (m *memoryDeduper) removeOldest() {
+	i := m.oldest
+	m.oldest = m.entries[i].next
+	if m.oldest == none {
+		m.newest = none
+	}
+	m.remove(i)
+}
+
+// remove takes an entry that is in no chain.
+func (m *memoryDeduper) remove(i int32) {
+	delete(m.index, m.entries[i].key)
+	m.entries[i] = memoryEntry{next: m.free}
+	m.free = i
+}

@@ -1,0 +1,371 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+)
+
+// A Verifier decides whether a delivery is the platform's. Make it with [New]; it is safe for concurrent use.
+//
+// Only the body is signed. The event name and the tenant in the headers aren't, so an attacker who has captured one delivery can
+// send its body again under other headers:
+//
+//   - Another event name: refused with [ErrEventNameMismatch] where the body names the event itself ("__eventName", which isn't
+//     documented). Where it doesn't, the name in the header is all there is, and a captured Pass:Installed could come as a
+//     Pass:Uninstalled. Its "__id" is still the same: with a [Deduper], an event that was handled isn't handled again under
+//     another name.
+//   - Another tenant: with [SecretFunc] the secret must be one of that tenant's, so it is refused unless tenants share a secret
+//     (don't). With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
+//     choose a customer's data by it. Deduplication doesn't rely on it.
+//   - The same once more, at any time: nothing in a delivery that is documented says when it was signed. Deduplicate.
+//
+// He can't change one bit of the body, and can't make a delivery of his own.
+type Verifier struct {
+	source       SecretSource
+	keys         []*walletcrew.Key // of a static source
+	maxBodyBytes int64
+}
+
+// What can be wrong with a delivery, besides the signature's errors (walletcrew.ErrMissingSignature,
+// walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch) and walletcrew.ErrInvalidPayload. Use errors.Is;
+// [StatusCode] says what to answer.
+var (
+	// ErrBodyTooLarge: the body is over the limit, see [WithMaxBodyBytes].
+	ErrBodyTooLarge = errors.New("verifier: the body is too large")
+	// ErrMethodNotAllowed: a delivery is a POST.
+	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
+	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw bytes, and nothing is
+	// decompressed that isn't verified.
+	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding")
+	// ErrUnknownTenant: the source has no secrets for the tenant in the header.
+	ErrUnknownTenant = errors.New("verifier: there are no secrets for the tenant")
+	// ErrEventNameMismatch: the header names another event than the signed body does.
+	ErrEventNameMismatch = errors.New("verifier: the event name in the header is not the one in the signed body")
+	// ErrSecretsUnavailable: the source failed, so that nothing can be said about the signature. It wraps the source's error.
+	ErrSecretsUnavailable = errors.New("verifier: the secrets can't be had")
+	// ErrBodyUnreadable: the body broke off, or didn't come in time. It wraps the cause.
+	ErrBodyUnreadable = errors.New("verifier: the body can't be read")
+)
+
+// An Option is passed to [New].
+type Option func(*Verifier) error
+
+const defaultMaxBodyBytes = 1 << 20
+
+// WithMaxBodyBytes sets how large a body may be, in bytes; default 1 MiB. Exactly n passes. A number under 1 is an error.
+func WithMaxBodyBytes(n int64) Option {
+	return func(v *Verifier) error {
+		if n < 1 {
+			return fmt.Errorf("verifier: WithMaxBodyBytes(%d): the limit must be at least 1", n)
+		}
+		v.maxBodyBytes = n
+		return nil
+	}
+}
+
+// New returns a Verifier that takes its secrets from source. A source that can't ever verify anything (nil, [Static] without
+// secrets or with an empty one, [FromAPI] without a client) is an error here, at start.
+func New(source SecretSource, opts ...Option) (*Verifier, error) {
+	v := &Verifier{source: source, maxBodyBytes: defaultMaxBodyBytes}
+	switch s := source.(type) {
+	case nil:
+		return nil, errors.New("verifier: the source is nil")
+	case SecretFunc:
+		if s == nil {
+			return nil, errors.New("verifier: the SecretFunc is nil")
+		}
+	case *staticSource:
+		if len(s.secrets) == 0 {
+			return nil, fmt.Errorf("verifier: Static: %w", walletcrew.ErrNoSecret)
+		}
+		for _, secret := range s.secrets {
+			key, err := walletcrew.NewKey(secret)
+			if err != nil {
+				return nil, fmt.Errorf("verifier: Static: %w", err)
+			}
+			v.keys = append(v.keys, key)
+		}
+	case *apiSource:
+		if s.list == nil {
+			return nil, errors.New("verifier: FromAPI: the client is nil")
+		}
+	}
+	for _, opt := range opts {
+		if err := opt(v); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// Verify checks that one of the tenant's secrets signed exactly these bytes. TenantID is what the delivery's header says; it
+// only chooses among secrets. The errors are those of [walletcrew.VerifySignature], [ErrUnknownTenant] and
+// [ErrSecretsUnavailable].
+func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, signature string) error {
+	_, err := v.verify(ctx, tenantID, body, signature)
+	return err
+}
+
+// verify returns the secret that fitted, "" for a static source.
+func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, signature string) (walletcrew.Secret, error) {
+	sig, err := walletcrew.ParseSignature(signature)
+	if err != nil {
+		return "", err // before the source is bothered
+	}
+	if v.keys != nil {
+		for _, key := range v.keys {
+			if key.Matches(body, sig) {
+				return "", nil
+			}
+		}
+		return "", walletcrew.ErrSignatureMismatch
+	}
+
+	secrets, err := v.source.Secrets(ctx, tenantID)
+	if err != nil {
+		return "", unavailable(err)
+	}
+	secret, err := match(body, signature, secrets)
+	refresher, ok := v.source.(Refresher)
+	if err == nil || !ok || errors.Is(err, ErrSecretsUnavailable) {
+		return secret, err
+	}
+	if secrets, err = refresher.Refresh(ctx, tenantID); err != nil {
+		return "", unavailable(err)
+	}
+	return match(body, signature, secrets)
+}
+
+func match(body []byte, signature string, secrets []walletcrew.Secret) (walletcrew.Secret, error) {
+	if len(secrets) == 0 {
+		return "", ErrUnknownTenant
+	}
+	for _, secret := range secrets {
+		switch err := walletcrew.VerifySignature(body, signature, secret); {
+		case err == nil:
+			return secret, nil
+		case errors.Is(err, walletcrew.ErrNoSecret):
+			return "", unavailable(err) // the source's fault, not the sender's
+		}
+	}
+	return "", walletcrew.ErrSignatureMismatch
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavailable, err) }
+
+// EventFrom verifies and decodes a delivery; it serves any framework. Header is asked for the canonical name first
+// (X-Neostore-Signature), then for the lower-case one; it returns "" for what isn't there. Body is what came over the wire.
+//
+// Event.Raw is body itself, not a copy: where the framework uses the buffer again (fiber does), pass a copy. The event's name is
+// the header's, or the signed body's where there is no header; an event without any name is delivered too.
+//
+// The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
+// walletcrew.ErrInvalidPayload. Answer with [StatusCode].
+func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
+	d := delivery{header: header, body: body}
+	if err := v.checkHeader(&d); err != nil {
+		return nil, err
+	}
+	if err := v.accept(ctx, &d); err != nil {
+		return nil, err
+	}
+	return d.event, nil
+}
+
+// Event reads, verifies and decodes a delivery from a net/http request. The body is read to its end and not put back;
+// [Verifier.Middleware] does that. Errors besides those of [Verifier.EventFrom]: [ErrMethodNotAllowed], [ErrBodyUnreadable].
+func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
+	d, err := v.receive(r)
+	if err != nil {
+		return nil, err
+	}
+	return d.event, nil
+}
+
+// StatusCode says what to answer for an error of this package: 204 for nil; 400 for a body or a name that can't be right; 401
+// without a valid signature; 405, 408, 413 and 415 for their kinds; 503 where the receiver can't tell, so that the platform
+// delivers again; 500 for any other error, such as your function's.
+func StatusCode(err error) int {
+	is := func(targets ...error) bool {
+		for _, target := range targets {
+			if errors.Is(err, target) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return http.StatusNoContent
+	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
+		return http.StatusServiceUnavailable
+	case is(walletcrew.ErrMissingSignature, walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch, ErrUnknownTenant):
+		return http.StatusUnauthorized
+	case is(ErrMethodNotAllowed):
+		return http.StatusMethodNotAllowed
+	case is(ErrEncodingNotSupported):
+		return http.StatusUnsupportedMediaType
+	case is(ErrBodyTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case is(ErrBodyUnreadable):
+		if is(os.ErrDeadlineExceeded) {
+			return http.StatusRequestTimeout
+		}
+		return http.StatusBadRequest
+	case is(walletcrew.ErrInvalidPayload, ErrEventNameMismatch):
+		return http.StatusBadRequest
+	case is(context.DeadlineExceeded, context.Canceled, errUnavailable):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// errUnavailable marks what passes: the platform shall deliver again.
+var errUnavailable = errors.New("verifier: not now")
+
+// A delivery is one request on its way: what came, and then what it was found to be.
+type delivery struct {
+	header    func(name string) string
+	signature string
+	body      []byte
+
+	event  *walletcrew.Event
+	tenant string
+	secret walletcrew.Secret // that fitted; "" for a static source
+
+	verifyTook, decodeTook time.Duration
+}
+
+// The headers that are looked at, in both spellings that a framework may know them by.
+var (
+	headerSignature = newHeaderName(walletcrew.HeaderSignature)
+	headerEventName = newHeaderName(walletcrew.HeaderEventName)
+	headerTenantID  = newHeaderName(walletcrew.HeaderTenantID)
+	headerEncoding  = newHeaderName("Content-Encoding")
+)
+
+type headerName struct{ canonical, lower string }
+
+func newHeaderName(canonical string) headerName {
+	return headerName{canonical, strings.ToLower(canonical)}
+}
+
+func (d *delivery) get(name headerName) string {
+	if value := d.header(name.canonical); value != "" {
+		return value
+	}
+	return d.header(name.lower)
+}
+
+// checkHeader refuses what needs no look at the body.
+func (v *Verifier) checkHeader(d *delivery) error {
+	if encoding := d.get(headerEncoding); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+		return ErrEncodingNotSupported
+	}
+	d.signature = d.get(headerSignature)
+	_, err := walletcrew.ParseSignature(d.signature)
+	return err
+}
+
+// receive takes a delivery from a request. What the header alone shows is refused before the body is read.
+func (v *Verifier) receive(r *http.Request) (*delivery, error) {
+	d := &delivery{header: r.Header.Get}
+	switch {
+	case r.Method != http.MethodPost:
+		return d, ErrMethodNotAllowed
+	case r.ContentLength > v.maxBodyBytes:
+		return d, ErrBodyTooLarge
+	}
+	if err := v.checkHeader(d); err != nil {
+		return d, err
+	}
+	var err error
+	if d.body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes); err != nil {
+		return d, err
+	}
+	return d, v.accept(r.Context(), d)
+}
+
+// accept settles what the delivery is: authentic, then named, then decoded.
+func (v *Verifier) accept(ctx context.Context, d *delivery) error {
+	if int64(len(d.body)) > v.maxBodyBytes {
+		return ErrBodyTooLarge
+	}
+	began := time.Now()
+	d.tenant = d.get(headerTenantID)
+	var err error
+	d.secret, err = v.verify(ctx, d.tenant, d.body, d.signature)
+	verified := time.Now()
+	d.verifyTook = verified.Sub(began)
+	if err != nil {
+		return err
+	}
+	d.event, err = decode(walletcrew.EventName(d.get(headerEventName)), d.tenant, d.body)
+	d.decodeTook = time.Since(verified)
+	return err
+}
+
+func decode(name walletcrew.EventName, tenant string, body []byte) (*walletcrew.Event, error) {
+	e, err := walletcrew.ParseEvent(name, body)
+	if err != nil {
+		return nil, err
+	}
+	switch signed := e.SignedName(); {
+	case signed == "":
+	case name == "":
+		if e, err = walletcrew.ParseEvent(signed, body); err != nil {
+			return nil, err
+		}
+	case !name.Matches(signed):
+		return nil, ErrEventNameMismatch
+	}
+	e.TenantID = tenant
+	return e, nil
+}
+
+// firstRead bounds what is allocated for a body before any of it came: a header costs a flooder nothing.
+const firstRead = 64 << 10
+
+// readBody reads a body whole, up to limit. Length is what the header says, -1 where it doesn't.
+func readBody(r io.Reader, length, limit int64) ([]byte, error) {
+	if r == nil {
+		return nil, nil
+	}
+	size := int64(4 << 10)
+	if length >= 0 {
+		size = min(length, firstRead)
+	}
+	buf := make([]byte, 0, size+1) // one more, to find the end without growing
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > limit:
+			return nil, ErrBodyTooLarge
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return nil, fmt.Errorf("%w: %w", ErrBodyTooLarge, err)
+			}
+			return nil, fmt.Errorf("%w: %w", ErrBodyUnreadable, err)
+		}
+		if len(buf) == cap(buf) {
+			size := 2 * int64(cap(buf))
+			if length > size {
+				size = length
+			}
+			grown := make([]byte, len(buf), min(size, limit)+1)
+			copy(grown, buf)
+			buf = grown
+		}
+	}
+}
