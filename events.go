@@ -35,7 +35,7 @@ type Event struct {
 	signedName EventName
 }
 
-// ErrInvalidPayload: the body isn't one JSON object in valid UTF-8 whose member names are unique. (Duplicate names are refused
+// ErrInvalidPayload means that the body isn't one JSON object in valid UTF-8 whose member names are unique. (Duplicate names are refused
 // because readers disagree about which one counts.) Use errors.Is.
 var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON object")
 

@@ -257,12 +257,12 @@ func (h *hasher) start(secret Secret, pad []byte) {
 	clear(h.block[n:])
 	subtle.XORBytes(h.block[:], h.block[:], pad)
 	h.sha.Reset()
-	h.sha.Write(h.block[:])
+	_, _ = h.sha.Write(h.block[:])
 	clear(h.block[:])
 }
 
 // finish returns the sum after message, in memory that the next finish uses again.
 func (h *hasher) finish(message []byte) []byte {
-	h.sha.Write(message)
+	_, _ = h.sha.Write(message)
 	return h.sha.Sum(h.sum[:0])
 }

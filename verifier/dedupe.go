@@ -29,7 +29,7 @@ type Deduper interface {
 	Release(ctx context.Context, key, token string) error
 }
 
-// ErrLeaseLost: the token is outdated: the lease ran out and another took it over, or the deduper forgot it.
+// ErrLeaseLost means that the token is outdated: the lease ran out and another took it over, or the deduper forgot it.
 var ErrLeaseLost = errors.New("verifier: the lease is lost: another delivery has taken the event over, or it was forgotten")
 
 // A Claim is a Deduper's answer.

@@ -59,18 +59,15 @@ type apiSource struct {
 	loaded   bool
 	loadedAt time.Time
 	secrets  []walletcrew.Secret // never changed in place
-	under    *look               // the look under way
+	under    look                // the look under way; nil where there is none
 	tokens   int
 	filledAt time.Time // when the last token was added; zero while there are as many as can be
 	failedAt time.Time
 	failure  error
 }
 
-// A look is one call of the API, shared by all who ask meanwhile. Err is set when done is closed.
-type look struct {
-	done chan struct{}
-	err  error
-}
+// A look is one call of the API, shared by all who ask meanwhile; closed when it has ended.
+type look chan struct{}
 
 // Format keeps fmt from printing the secrets.
 func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }
@@ -112,7 +109,7 @@ func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
 	}
 	s.mu.Unlock()
 	select {
-	case <-l.done:
+	case <-l:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -133,8 +130,8 @@ func (s *apiSource) pausing() bool {
 }
 
 // start begins a look; s.mu is held. It goes on when the delivery that asked for it is gone.
-func (s *apiSource) start(ctx context.Context) *look {
-	l := &look{done: make(chan struct{})}
+func (s *apiSource) start(ctx context.Context) look {
+	l := make(look)
 	s.under = l
 	first := !s.loaded
 	go func() {
@@ -144,7 +141,7 @@ func (s *apiSource) start(ctx context.Context) *look {
 
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		defer close(l.done)
+		defer close(l)
 		s.under = nil
 		s.failure = err
 		if err != nil {

@@ -148,7 +148,7 @@ func (m *memoryDeduper) add(k memoryKey, now int64) (int32, bool) {
 	if len(m.index) >= m.capacity {
 		for i := range m.entries {
 			if e := &m.entries[i]; e.token != 0 && e.until <= now {
-				m.remove(int32(i)) //nolint:gosec // capacity fits
+				m.remove(int32(i))
 			}
 		}
 	}

@@ -1,0 +1,145 @@
+// Receiver is what a team would deploy: one endpoint that verifies, deduplicates and handles the platform's webhooks, with
+// logs, a health check, time limits, and a shutdown that finishes what is in flight.
+//
+//	WALLETCREW_SECRET=… go run ./examples/receiver
+//
+// The environment configures it:
+//
+//	WALLETCREW_SECRET      the webhook's secret; several, separated by commas, while one is rotated. Or, to read them from the API:
+//	WALLETCREW_TENANT_ID   with WALLETCREW_API_KEY and, for another server than production, WALLETCREW_BASE_URL
+//	WALLETCREW_ENDPOINT    with the API: the public URL of this receiver; its webhook is kept in order at start
+//	LISTEN                 the address to listen on, default :8080
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	if err := run(ctx, logger); err != nil {
+		logger.Error("receiver", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, logger *slog.Logger) error {
+	source, err := secrets(ctx, logger)
+	if err != nil {
+		return err
+	}
+	v, err := verifier.New(source)
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmp.Or(os.Getenv("LISTEN"), ":8080"))
+	if err != nil {
+		return err
+	}
+	return serve(ctx, logger, listener, routes(v, handlers(logger), logger))
+}
+
+// secrets takes them from the environment, or from the API, where it also keeps the webhook in order.
+func secrets(ctx context.Context, logger *slog.Logger) (verifier.SecretSource, error) {
+	if list := os.Getenv("WALLETCREW_SECRET"); list != "" {
+		var static []walletcrew.Secret
+		for secret := range strings.SplitSeq(list, ",") {
+			static = append(static, walletcrew.Secret(strings.TrimSpace(secret)))
+		}
+		return verifier.Static(static...), nil
+	}
+	client, err := walletcrew.NewClientFromEnv(walletcrew.WithLogger(logger))
+	if err != nil {
+		return nil, fmt.Errorf("set WALLETCREW_SECRET, or WALLETCREW_TENANT_ID and WALLETCREW_API_KEY: %w", err)
+	}
+	if endpoint := os.Getenv("WALLETCREW_ENDPOINT"); endpoint != "" {
+		result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
+			Endpoint: endpoint,
+			Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.AllCustomerEvents},
+		})
+		if err != nil {
+			return nil, err
+		}
+		logger.Info("webhook", "id", result.Webhook.ID, "action", result.Action, "duplicates", result.Duplicates)
+	}
+	return verifier.FromAPI(client), nil
+}
+
+// handlers is where your own code goes. What takes longer than a few seconds is better handed over: see examples/durable.
+func handlers(logger *slog.Logger) verifier.HandlerFunc {
+	mux := verifier.NewMux()
+	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassInstalled) error {
+		logger.InfoContext(ctx, "installed", "pass", p.PassID, "device", p.Device.Platform, "id", e.ID)
+		return nil
+	})
+	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassUninstalled) error {
+		logger.InfoContext(ctx, "uninstalled", "pass", p.PassID, "device", p.Device.Platform, "id", e.ID)
+		return nil
+	})
+	mux.HandleFunc(walletcrew.AllEvents, func(ctx context.Context, e *walletcrew.Event) error {
+		logger.InfoContext(ctx, "event", "name", e.Name, "id", e.ID)
+		return nil
+	})
+	return mux.Handle
+}
+
+func routes(v *verifier.Verifier, fn verifier.HandlerFunc, logger *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	// One replica: memory is enough. Several share a deduper: adapters/redisdedupe, adapters/sqldedupe.
+	mux.Handle("/webhooks/walletcrew", verifier.NewHandler(v, fn,
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)),
+		verifier.WithLogger(logger),
+		verifier.WithObserver(func(ctx context.Context, o verifier.Outcome) {
+			// The place for metrics: o.Result is made for a label.
+			logger.DebugContext(ctx, "delivery", "result", o.Result, "status", o.Status, "bytes", o.Bytes, "took", o.Verify+o.Decode+o.Function)
+		})))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	return mux
+}
+
+// serve ends when ctx does, after what is in flight.
+func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      40 * time.Second, // over the handler's 25 s
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	logger.Info("listening", "address", listener.Addr().String())
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("shutting down")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+func start(t *testing.T, fn verifier.HandlerFunc) (url string, stop func() error) {
+	t.Helper()
+	v, err := verifier.New(verifier.Static("secret"))
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	logger := slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, logger, listener, routes(v, fn, logger)) }()
+	return "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
+}
+
+func deliver(t *testing.T, url string) int {
+	t.Helper()
+	body := walletcrewtest.Payload(walletcrew.EventPassInstalled, walletcrew.PassInstalled{Pass: walletcrew.Pass{PassID: "p-1"}})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/webhooks/walletcrew", bytes.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign("secret", body))
+	req.Header.Set(walletcrew.HeaderEventName, string(walletcrew.EventPassInstalled))
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+func TestItReceivesAndIsHealthy(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	url, stop := start(t, handlers(slog.New(slog.NewTextHandler(&log, nil))))
+	assert.Equal(t, http.StatusNoContent, deliver(t, url))
+	resp, err := http.Get(url + "/healthz")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	require.NoError(t, stop())
+	assert.Contains(t, log.String(), "pass=p-1")
+}
+
+func TestTheShutdownFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	began, goOn := make(chan struct{}), make(chan struct{})
+	url, stop := start(t, func(context.Context, *walletcrew.Event) error {
+		close(began)
+		<-goOn
+		return nil
+	})
+	status := make(chan int, 1)
+	go func() { status <- deliver(t, url) }()
+	<-began
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	select {
+	case err := <-stopped:
+		require.Fail(t, "it stopped before the delivery was answered", "%v", err)
+	default:
+	}
+	close(goOn)
+	assert.Equal(t, http.StatusNoContent, <-status)
+	assert.NoError(t, <-stopped)
+}
+
+func TestItKeepsItsWebhookInOrder(t *testing.T) {
+	platform := walletcrewtest.NewServer()
+	defer platform.Close()
+	t.Setenv("WALLETCREW_TENANT_ID", platform.TenantID)
+	t.Setenv("WALLETCREW_API_KEY", platform.APIKey)
+	t.Setenv("WALLETCREW_BASE_URL", platform.URL)
+	t.Setenv("WALLETCREW_ENDPOINT", "https://shop.example/webhooks/walletcrew")
+	source, err := secrets(t.Context(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Len(t, platform.Webhooks(), 1)
+	found, err := source.Secrets(t.Context(), platform.TenantID)
+	require.NoError(t, err)
+	assert.Equal(t, []walletcrew.Secret{platform.Webhooks()[0].SignatureSecret}, found)
+}
+
+func TestItDoesNotStartWithoutSecrets(t *testing.T) {
+	for _, env := range []string{"WALLETCREW_SECRET", "WALLETCREW_TENANT_ID", "WALLETCREW_API_KEY"} {
+		t.Setenv(env, "")
+	}
+	err := run(t.Context(), slog.New(slog.DiscardHandler))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "WALLETCREW_SECRET")
+
+	t.Setenv("WALLETCREW_SECRET", "one,,two")
+	err = run(t.Context(), slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, walletcrew.ErrNoSecret, strings.TrimSpace("an empty secret in the list is a mistake"))
+}

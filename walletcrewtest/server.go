@@ -1,0 +1,204 @@
+// Package walletcrewtest is the platform in memory, for tests: the management API on a loopback port, and deliveries that are
+// signed as the platform's.
+//
+//	server := walletcrewtest.NewServer()
+//	defer server.Close()
+//
+//	client := server.Client()
+//	_, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+//		Endpoint: receiver.URL, // of an httptest.Server around your handler
+//		Events:   []walletcrew.EventName{walletcrew.AllPassEvents},
+//	})
+//	...
+//	deliveries, err := server.Emit(ctx, walletcrew.EventPassInstalled, map[string]any{"passId": "p-1001"})
+//
+// A handler alone is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Payload] its body.
+//
+// The platform's documentation leaves some things open, such as what it answers to PATCH and how it spells a signature. The
+// server takes one way, and an [Option] changes it, so that your tests can show that your code doesn't depend on it.
+package walletcrewtest
+
+import (
+	"crypto/rand"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+)
+
+// A Server is the platform with one tenant, listening on a port of the loopback interface. Make it with [NewServer], and Close it
+// at the end. All its methods are safe for concurrent use; its fields must not be changed.
+type Server struct {
+	URL      string // base URL of the form http://ipaddr:port, without a slash at its end
+	TenantID string // the one tenant
+	APIKey   string // of the tenant, made at random for each server
+
+	listener *httptest.Server
+	client   http.Client // what Client's clients send through
+	receiver http.Client // what Deliver sends through
+
+	scopes       []string
+	bearerToken  string
+	pageSize     int
+	patchAnswer  Answer
+	deleteAnswer Answer
+	sign         func(secret walletcrew.Secret, body []byte) string
+
+	closeOnce sync.Once
+	closed    chan struct{}
+
+	mu       sync.Mutex
+	webhooks []webhook // in order of creation
+	created  int       // number of the last one
+	faults   []Fault
+	requests []Request
+}
+
+// deliveryTimeout is what the platform gives a receiver (webhook guide).
+const deliveryTimeout = 30 * time.Second
+
+// NewServer starts a server without webhooks. It panics if it can't listen, as [httptest.NewServer] does.
+func NewServer(opts ...Option) *Server {
+	s := &Server{
+		TenantID:     "test-tenant",
+		APIKey:       randomText(40),
+		client:       http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 30 * time.Second},
+		receiver:     http.Client{Transport: &http.Transport{}},
+		scopes:       []string{scopeRead, scopeWrite},
+		patchAnswer:  AnswerWebhook,
+		deleteAnswer: AnswerNoContent,
+		sign:         walletcrew.Sign,
+		closed:       make(chan struct{}),
+	}
+	for _, opt := range opts {
+		opt(s)
+	}
+	// As on the platform, what a receiver answers is final: a redirect is an answer that isn't 2xx.
+	s.receiver.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.listener = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.URL = s.listener.URL
+	return s
+}
+
+// Close ends the delays of faults, waits for the requests under way and stops the server. Its webhooks are gone with it. It may
+// be called more than once.
+func (s *Server) Close() {
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		s.client.CloseIdleConnections()
+		s.receiver.CloseIdleConnections()
+		s.listener.Close()
+	})
+}
+
+// Client returns a client for the server's tenant, with its key. The waits before retries are a few milliseconds, so that a test
+// of a failure is quick; opts are applied last and may change that and everything else. It panics where
+// [walletcrew.NewClient] returns an error.
+func (s *Server) Client(opts ...walletcrew.Option) *walletcrew.Client {
+	hc := s.client
+	c, err := walletcrew.NewClient(s.TenantID, append([]walletcrew.Option{
+		walletcrew.WithBaseURL(s.URL),
+		walletcrew.WithAPIKey(s.APIKey),
+		walletcrew.WithHTTPClient(&hc),
+		walletcrew.WithRetries(3, time.Millisecond, 20*time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		panic("walletcrewtest: " + err.Error())
+	}
+	return c
+}
+
+// Webhooks returns the webhooks that the server has, in order of creation: the truth, whatever a client was told.
+func (s *Server) Webhooks() []walletcrew.Webhook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]walletcrew.Webhook, len(s.webhooks))
+	for i, w := range s.webhooks {
+		list[i] = w.public()
+	}
+	return list
+}
+
+// Requests returns what came to the API, in order of arrival, refused and faulty requests included: the last 1,000.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// A Request is one that came to the API.
+type Request struct {
+	Method string
+	URL    string      // path and query, as sent
+	Header http.Header // without X-Api-Key and Authorization
+	Body   []byte
+}
+
+const maxRequests = 1000
+
+// An Option is passed to [NewServer].
+type Option func(*Server)
+
+// WithTenantID names the tenant; the default is "test-tenant". Two servers with two names serve a test of a receiver for several
+// tenants.
+func WithTenantID(id string) Option { return func(s *Server) { s.TenantID = id } }
+
+// WithScopes restricts the key to the scopes, of which webhooks know "Webhook.Read" and "Webhook.Write". A call that takes
+// another is answered 403. Without this option the key may do everything; WithScopes() leaves it nothing.
+func WithScopes(scopes ...string) Option {
+	return func(s *Server) { s.scopes = slices.Clone(scopes) }
+}
+
+// WithBearerToken accepts "Authorization: Bearer" with this token, too, as the platform does after OAuth 2. It has the same
+// scopes as the key.
+func WithBearerToken(token string) Option { return func(s *Server) { s.bearerToken = token } }
+
+// WithPageSize makes the list answer n webhooks at most, with the header X-continuationToken where more follow; the query
+// parameter continuationToken asks for what follows. That the platform pages its webhooks at all isn't documented, nor how a
+// token is sent back. 0, the default, lists all.
+func WithPageSize(n int) Option { return func(s *Server) { s.pageSize = n } }
+
+// An Answer is what a successful PATCH or DELETE is answered with. The platform's documentation doesn't say.
+type Answer int
+
+// The answers that [WithPatchAnswer] and [WithDeleteAnswer] take.
+const (
+	AnswerWebhook   Answer = iota // 200 with the webhook; for DELETE, as it last was
+	AnswerEmpty                   // 200 without a body
+	AnswerNoContent               // 204
+)
+
+// WithPatchAnswer chooses the answer to PATCH; the default is [AnswerWebhook].
+func WithPatchAnswer(a Answer) Option { return func(s *Server) { s.patchAnswer = a } }
+
+// WithDeleteAnswer chooses the answer to DELETE; the default is [AnswerNoContent].
+func WithDeleteAnswer(a Answer) Option { return func(s *Server) { s.deleteAnswer = a } }
+
+// WithSign makes the signatures of [Server.Deliver] and [Server.Emit] with f; the default is [walletcrew.Sign]: hexadecimal in
+// lower case. How the platform spells them isn't documented. F must be safe for concurrent use.
+func WithSign(f func(secret walletcrew.Secret, body []byte) string) Option {
+	return func(s *Server) { s.sign = f }
+}
+
+// WithHTTPClient delivers through hc, such as the one that [httptest.Server.Client] returns for a receiver with TLS. Its
+// redirect policy isn't used: redirects aren't followed.
+func WithHTTPClient(hc *http.Client) Option { return func(s *Server) { s.receiver = *hc } }
+
+// randomText returns n letters and digits.
+func randomText(n int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	text := make([]byte, 0, n)
+	random := make([]byte, n)
+	for len(text) < n {
+		_, _ = rand.Read(random) // never fails
+		for _, b := range random {
+			if int(b) < 256/len(alphabet)*len(alphabet) && len(text) < n { // so that each is as likely
+				text = append(text, alphabet[int(b)%len(alphabet)])
+			}
+		}
+	}
+	return string(text)
+}
