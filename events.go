@@ -1,6 +1,7 @@
 package walletcrew
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,9 +9,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // An Event is one delivery's content. Make it with [ParseEvent], or let the package verifier make it from a request.
@@ -46,23 +44,21 @@ var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON obj
 // No member but "__id" is documented by the platform; the payload types hold what its other integrations carry.
 func ParseEvent(name EventName, body []byte) (*Event, error) {
 	e := &Event{Name: name, Raw: body}
-	if decode := payloadOf(name); decode != nil {
-		meta, data, err := decode(body)
+	if data := payloadOf(name); data != nil {
+		err := e.read(data)
 		if err == nil {
-			e.ID, e.signedName, e.Data = string(meta.ID), meta.signedName(), data
 			return e, nil
 		}
-		if e.DataErr = misfit(name, err); e.DataErr == nil {
-			return nil, invalidPayload(body, err)
+		m, ok := err.(*misfit) //nolint:errorlint // nothing wraps it
+		if !ok {
+			return nil, err
 		}
+		e.DataErr = m.of(name)
 	}
-	// Only now, since a misfit ends the typed decoding before all of the body was seen.
-	members, err := decodeMembers(body)
-	if err != nil {
-		return nil, invalidPayload(body, err)
+	// For a misfit once more, since it ended the reading before all of the body was seen.
+	if err := e.read(&UnknownEvent{rawMembers{}}); err != nil {
+		return nil, err
 	}
-	meta := metadataOf(members)
-	e.ID, e.signedName, e.Data = string(meta.ID), meta.signedName(), &UnknownEvent{Members: members}
 	return e, nil
 }
 
@@ -77,11 +73,11 @@ func (e *Event) Decode(v any) error {
 // Members returns every member of the body as it came. The map is made anew at each call and is yours; nil where Raw isn't a
 // JSON object, which an event from [ParseEvent] can't be.
 func (e *Event) Members() map[string]json.RawMessage {
-	members, err := decodeMembers(e.Raw)
-	if err != nil {
+	all := Event{Raw: e.Raw}
+	if all.read(&UnknownEvent{rawMembers{}}) != nil {
 		return nil
 	}
-	return members
+	return all.Data.(*UnknownEvent).Members
 }
 
 // Metadata returns the members whose name begins with "__", as [Event.Members] does. Which there are besides "__id" isn't
@@ -120,40 +116,23 @@ const (
 	AllRedirectEvents EventName = "Redirect:*"
 )
 
-// payloads says what each known event is decoded into. To add an event: a constant above, its type below, a row here.
-var payloads = map[EventName]payloadFunc{
-	EventPassCreated: typed(func(d *struct {
-		metadata
-		PassCreated
-	}) (*metadata, any) {
-		return &d.metadata, &d.PassCreated
-	}),
-	EventPassInstalled: typed(func(d *struct {
-		metadata
-		PassInstalled
-	}) (*metadata, any) {
-		return &d.metadata, &d.PassInstalled
-	}),
-	EventPassUninstalled: typed(func(d *struct {
-		metadata
-		PassUninstalled
-	}) (*metadata, any) {
-		return &d.metadata, &d.PassUninstalled
-	}),
-	EventPassUpdated: typed(func(d *struct {
-		metadata
-		PassUpdated
-	}) (*metadata, any) {
-		return &d.metadata, &d.PassUpdated
-	}),
-	EventPassUpdateSent: typed(func(d *struct {
-		metadata
-		PassUpdateSent
-	}) (*metadata, any) {
-		return &d.metadata, &d.PassUpdateSent
-	}),
-	EventCustomerUpserted:   untyped(func(m map[string]json.RawMessage) any { return &CustomerUpserted{m} }),
-	EventRedirectRedirected: untyped(func(m map[string]json.RawMessage) any { return &RedirectRedirected{m} }),
+// payloads says what each known event is decoded into. To add an event: a constant above, its type with a method read below, a
+// row here.
+var payloads = map[EventName]func() payload{
+	EventPassCreated:        func() payload { return new(PassCreated) },
+	EventPassInstalled:      func() payload { return new(PassInstalled) },
+	EventPassUninstalled:    func() payload { return new(PassUninstalled) },
+	EventPassUpdated:        func() payload { return new(PassUpdated) },
+	EventPassUpdateSent:     func() payload { return new(PassUpdateSent) },
+	EventCustomerUpserted:   func() payload { return &CustomerUpserted{rawMembers{}} },
+	EventRedirectRedirected: func() payload { return &RedirectRedirected{rawMembers{}} },
+}
+
+type rawMembers = map[string]json.RawMessage
+
+// A payload takes in the value of one member of the body, which is next in r: all of it, or a misfit.
+type payload interface {
+	read(r *bodyReader, member string) error
 }
 
 // Pass is what every pass event carries, as far as known: the names come from the platform's other integrations. A field is
@@ -164,6 +143,22 @@ type Pass struct {
 	PassKind    string `json:"passKind,omitzero"`    // "customerCard", "eventTicket", "giftCard", "offer", "generic"
 	Identifiers Values `json:"identifiers,omitzero"` // "customerId", "email" and the like
 	Metadata    Values `json:"metadata,omitzero"`
+}
+
+func (p *Pass) read(r *bodyReader, member string) error {
+	switch member {
+	case "passId":
+		return r.string(&p.PassID)
+	case "passType":
+		return r.string(&p.PassType)
+	case "passKind":
+		return r.string(&p.PassKind)
+	case "identifiers":
+		return r.values(&p.Identifiers)
+	case "metadata":
+		return r.values(&p.Metadata)
+	}
+	return r.skip()
 }
 
 // PassCreated is the payload of "Pass:Created".
@@ -183,11 +178,31 @@ type PassInstalled struct {
 	AdditionalInformation *AdditionalInformation `json:"additionalInformation,omitzero"`
 }
 
+func (p *PassInstalled) read(r *bodyReader, member string) error {
+	switch member {
+	case "device":
+		return r.device(&p.Device)
+	case "additionalInformation":
+		return readNew(r, &p.AdditionalInformation)
+	}
+	return p.Pass.read(r, member)
+}
+
 // PassUninstalled is the payload of "Pass:Uninstalled".
 type PassUninstalled struct {
 	Pass
 	Device                Device                 `json:"device,omitzero"`
 	AdditionalInformation *AdditionalInformation `json:"additionalInformation,omitzero"`
+}
+
+func (p *PassUninstalled) read(r *bodyReader, member string) error {
+	switch member {
+	case "device":
+		return r.device(&p.Device)
+	case "additionalInformation":
+		return readNew(r, &p.AdditionalInformation)
+	}
+	return p.Pass.read(r, member)
 }
 
 // CustomerUpserted is the payload of "Customer:Upserted". No member of it is documented: Members holds all that came, those
@@ -196,10 +211,18 @@ type CustomerUpserted struct {
 	Members map[string]json.RawMessage
 }
 
+func (c *CustomerUpserted) read(r *bodyReader, member string) error {
+	return r.member(c.Members, member)
+}
+
 // RedirectRedirected is the payload of "Redirect:Redirected" (a QR code or link was followed). No member of it is documented:
 // Members holds all that came, those whose name begins with "__" too. [Event.Decode] turns it into your own type.
 type RedirectRedirected struct {
 	Members map[string]json.RawMessage
+}
+
+func (d *RedirectRedirected) read(r *bodyReader, member string) error {
+	return r.member(d.Members, member)
 }
 
 // UnknownEvent is the payload of an event whose name this version doesn't know, or whose body doesn't fit its name's type
@@ -208,11 +231,13 @@ type UnknownEvent struct {
 	Members map[string]json.RawMessage
 }
 
+func (u *UnknownEvent) read(r *bodyReader, member string) error { return r.member(u.Members, member) }
+
 // Device is where a pass was installed. Its shape isn't documented.
 type Device struct {
 	// Platform is "apple" or "google", or whatever string came; "" where the member isn't a string.
 	Platform string
-	// Raw is the member as it came, which may be an object; nil where there was none.
+	// Raw is the member as it came, which may be an object; nil where there was none. It is a part of Event.Raw.
 	Raw json.RawMessage
 }
 
@@ -222,10 +247,30 @@ type AdditionalInformation struct {
 	RegistrationSource      RegistrationSource      `json:"registrationSource,omitzero"`
 }
 
+func (a *AdditionalInformation) read(r *bodyReader, member string) error {
+	switch member {
+	case "registrationInformation":
+		return r.object(&a.RegistrationInformation)
+	case "registrationSource":
+		return r.object(&a.RegistrationSource)
+	}
+	return r.skip()
+}
+
 // RegistrationInformation counts a pass's devices.
 type RegistrationInformation struct {
 	ActiveRegistrationCount int `json:"activeRegistrationCount"`
 	TotalRegistrationCount  int `json:"totalRegistrationCount"`
+}
+
+func (i *RegistrationInformation) read(r *bodyReader, member string) error {
+	switch member {
+	case "activeRegistrationCount":
+		return r.int(&i.ActiveRegistrationCount)
+	case "totalRegistrationCount":
+		return r.int(&i.TotalRegistrationCount)
+	}
+	return r.skip()
 }
 
 // RegistrationSource says where the installation came from.
@@ -234,6 +279,20 @@ type RegistrationSource struct {
 	Medium    string   `json:"medium,omitzero"`
 	Origin    string   `json:"origin,omitzero"`
 	UserAgent string   `json:"userAgent,omitzero"`
+}
+
+func (s *RegistrationSource) read(r *bodyReader, member string) error {
+	switch member {
+	case "tags":
+		return r.strings(&s.Tags)
+	case "medium":
+		return r.string(&s.Medium)
+	case "origin":
+		return r.string(&s.Origin)
+	case "userAgent":
+		return r.string(&s.UserAgent)
+	}
+	return r.skip()
 }
 
 // Values are named values of any JSON type: a string stands as itself, any other value as its JSON text, so that no digit of a
@@ -252,12 +311,8 @@ func NameOf(v any) EventName {
 
 var payloadNames = func() map[reflect.Type]EventName {
 	names := make(map[reflect.Type]EventName, len(payloads))
-	for name, decode := range payloads {
-		_, data, err := decode([]byte("{}"))
-		if err != nil {
-			panic(err)
-		}
-		names[reflect.TypeOf(data).Elem()] = name
+	for name, newPayload := range payloads {
+		names[reflect.TypeOf(newPayload()).Elem()] = name
 	}
 	return names
 }()
@@ -332,142 +387,27 @@ func isWord(s string) bool {
 	return s != ""
 }
 
-type payloadFunc func(body []byte) (*metadata, any, error)
-
-// typed decodes metadata and payload out of one scan of the body. D embeds both; pick returns them.
-func typed[D any](pick func(*D) (*metadata, any)) payloadFunc {
-	return func(body []byte) (*metadata, any, error) {
-		d := new(D)
-		if err := jsonv2.Unmarshal(body, d); err != nil {
-			return nil, nil, err
+// payloadOf returns a new payload for the name, nil where the name isn't known.
+func payloadOf(name EventName) payload {
+	if newPayload, ok := payloads[name]; ok {
+		return newPayload()
+	}
+	for known, newPayload := range payloads { // the names hold no '*', so that this compares spellings
+		if len(known) == len(name) && known.Matches(name) && !strings.Contains(string(name), "*") {
+			return newPayload()
 		}
-		if !isObject(body) { // null decodes into anything
-			return nil, nil, errNotObject
-		}
-		meta, data := pick(d)
-		return meta, data, nil
-	}
-}
-
-func untyped(wrap func(map[string]json.RawMessage) any) payloadFunc {
-	return func(body []byte) (*metadata, any, error) {
-		members, err := decodeMembers(body)
-		if err != nil {
-			return nil, nil, err
-		}
-		return metadataOf(members), wrap(members), nil
-	}
-}
-
-func payloadOf(name EventName) payloadFunc {
-	if decode, ok := payloads[name]; ok {
-		return decode
-	}
-	if strings.Contains(string(name), "*") {
-		return nil
-	}
-	for known, decode := range payloads {
-		if known.Matches(name) {
-			return decode
-		}
-	}
-	return nil
-}
-
-var errNotObject = errors.New("not an object")
-
-func isObject(body []byte) bool { return jsontext.Value(body).Kind() == '{' }
-
-func decodeMembers(body []byte) (map[string]json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := jsonv2.Unmarshal(body, &members); err != nil {
-		return nil, err
-	}
-	if members == nil { // the body is null
-		return nil, errNotObject
-	}
-	return members, nil
-}
-
-// metadata are the members of any event that the SDK itself reads.
-type metadata struct {
-	ID        metaText `json:"__id"`
-	EventName metaText `json:"__eventName"`
-}
-
-func metadataOf(members map[string]json.RawMessage) *metadata {
-	meta := new(metadata)
-	for name, field := range map[string]*metaText{"__id": &meta.ID, "__eventName": &meta.EventName} {
-		if value, ok := members[name]; ok {
-			_ = field.UnmarshalJSON(value) // valid JSON, so it can't fail
-		}
-	}
-	return meta
-}
-
-func (m *metadata) signedName() EventName {
-	if name := EventName(m.EventName); name.isEvent() {
-		return name
-	}
-	return ""
-}
-
-// metaText takes a string as it is and a number as its text; anything else leaves it empty.
-type metaText string
-
-func (t *metaText) UnmarshalJSON(value []byte) error {
-	switch jsontext.Value(value).Kind() {
-	case '"':
-		text, err := jsontext.AppendUnquote(nil, value)
-		*t = metaText(text)
-		return err
-	case '0':
-		*t = metaText(value)
-	default:
-		*t = ""
 	}
 	return nil
 }
 
 // UnmarshalJSON reads a JSON object, or null for nil.
 func (v *Values) UnmarshalJSON(data []byte) error {
-	var members map[string]json.RawMessage
-	if err := jsonv2.Unmarshal(data, &members); err != nil {
-		return err
-	}
-	if members == nil {
-		*v = nil
-		return nil
-	}
-	*v = make(Values, len(members))
-	for name, value := range members {
-		text := []byte(value)
-		if jsontext.Value(value).Kind() == '"' {
-			var err error
-			if text, err = jsontext.AppendUnquote(nil, value); err != nil {
-				return err
-			}
-		}
-		(*v)[name] = string(text)
-	}
-	return nil
+	return readBody(data, func(r *bodyReader) error { return r.values(v) })
 }
 
 // UnmarshalJSON takes any JSON value.
 func (d *Device) UnmarshalJSON(data []byte) error {
-	*d = Device{}
-	switch jsontext.Value(data).Kind() {
-	case 'n':
-		return nil
-	case '"':
-		text, err := jsontext.AppendUnquote(nil, data)
-		if err != nil {
-			return err
-		}
-		d.Platform = string(text)
-	}
-	d.Raw = append(d.Raw, data...)
-	return nil
+	return readBody(bytes.Clone(data), func(r *bodyReader) error { return r.device(d) }) // data is only lent
 }
 
 // MarshalJSON writes Raw, or Platform where Raw is empty.
@@ -481,14 +421,22 @@ func (d Device) MarshalJSON() ([]byte, error) {
 	return []byte("null"), nil
 }
 
+// marshalMembers writes an object also where there is no member: null would be no event.
+func marshalMembers(members map[string]json.RawMessage) ([]byte, error) {
+	if members == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(members)
+}
+
 // MarshalJSON writes the members.
-func (c CustomerUpserted) MarshalJSON() ([]byte, error) { return json.Marshal(c.Members) }
+func (c CustomerUpserted) MarshalJSON() ([]byte, error) { return marshalMembers(c.Members) }
 
 // UnmarshalJSON reads the members.
 func (c *CustomerUpserted) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &c.Members) }
 
 // MarshalJSON writes the members.
-func (r RedirectRedirected) MarshalJSON() ([]byte, error) { return json.Marshal(r.Members) }
+func (r RedirectRedirected) MarshalJSON() ([]byte, error) { return marshalMembers(r.Members) }
 
 // UnmarshalJSON reads the members.
 func (r *RedirectRedirected) UnmarshalJSON(data []byte) error {
@@ -496,65 +444,7 @@ func (r *RedirectRedirected) UnmarshalJSON(data []byte) error {
 }
 
 // MarshalJSON writes the members.
-func (u UnknownEvent) MarshalJSON() ([]byte, error) { return json.Marshal(u.Members) }
+func (u UnknownEvent) MarshalJSON() ([]byte, error) { return marshalMembers(u.Members) }
 
 // UnmarshalJSON reads the members.
 func (u *UnknownEvent) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &u.Members) }
-
-// misfit returns why the payload doesn't fit the type of its name, nil where the body isn't JSON in the first place. Nothing of
-// the body goes into the text but the name of a field that is known.
-func misfit(name EventName, err error) error {
-	semantic, ok := errors.AsType[*jsonv2.SemanticError](err)
-	if !ok || semantic.JSONPointer == "" {
-		return nil
-	}
-	if _, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return nil
-	}
-	var member string
-	for token := range semantic.JSONPointer.Tokens() {
-		member = token
-		break
-	}
-	return fmt.Errorf("walletcrew: the payload does not fit %s: member %s is a JSON %v, which %v can't hold",
-		name, member, kindName(semantic.JSONKind), semantic.GoType)
-}
-
-func kindName(k jsontext.Kind) string {
-	switch k {
-	case '{':
-		return "object"
-	case '[':
-		return "array"
-	case '"':
-		return "string"
-	case '0':
-		return "number"
-	case 't', 'f':
-		return "boolean"
-	}
-	return "value"
-}
-
-// invalidPayload says what is wrong with the body and where, but nothing of what is in it.
-func invalidPayload(body []byte, err error) error {
-	reason := "it is not JSON"
-	offset := int64(-1)
-	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		offset = syntactic.ByteOffset
-	}
-	switch {
-	case len(body) == 0:
-		return fmt.Errorf("%w: it is empty; was it read before?", ErrInvalidPayload)
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		reason = "a member name is there twice"
-	case !utf8.Valid(body):
-		reason = "it is not valid UTF-8"
-	case offset < 0:
-		return fmt.Errorf("%w: it is JSON, but not an object", ErrInvalidPayload)
-	}
-	if offset < 0 {
-		return fmt.Errorf("%w: %s", ErrInvalidPayload, reason)
-	}
-	return fmt.Errorf("%w: %s (near byte %d)", ErrInvalidPayload, reason, offset)
-}
