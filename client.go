@@ -3,9 +3,11 @@ package walletcrew
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -13,11 +15,16 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/go-retryablehttp"
 )
 
@@ -32,6 +39,7 @@ const (
 	defaultTimeout    = 30 * time.Second // of one attempt
 	maxAnswerBytes    = 10 << 20
 	maxErrorBodyBytes = 64 << 10
+	maxKeyBytes       = 8 << 10 // servers take no longer headers
 )
 
 // A Client calls the management API of one tenant. Make it with [NewClient]; it is safe for concurrent use, and one is enough
@@ -48,6 +56,7 @@ type Client struct {
 	http       *http.Client
 	authorize  func(http.Header)   // a closure, so that printing the client can't print the key
 	hide       func(string) string // takes the key out of a text
+	keySpan    int                 // bytes of a text that the key takes at most; 0 without a key
 	userAgent  string
 	maxRetries int
 	minWait    time.Duration
@@ -68,11 +77,34 @@ func WithAPIKey(key string) Option {
 		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 			return errors.New("walletcrew: the API key holds a space, a line break or another character that no header can carry")
 		}
+		if len(key) > maxKeyBytes {
+			return errors.New("walletcrew: the API key is too long for a header")
+		}
+		pattern := keyPattern(key)
 		c.authorize = func(h http.Header) { h.Set(headerAPIKey, key) }
-		c.hide = func(s string) string { return strings.ReplaceAll(s, key, redacted) }
+		c.hide = func(s string) string { return pattern.ReplaceAllLiteralString(s, redacted) }
+		c.keySpan = longestSpelling * len(key)
 		return nil
 	}
 }
+
+// keyPattern matches the key as a server writes it that repeats it in JSON, in HTML or in a URL.
+func keyPattern(key string) *regexp.Regexp {
+	var b strings.Builder
+	for _, r := range key {
+		literal := regexp.QuoteMeta(string(r))
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			b.WriteString(literal)
+			continue
+		}
+		fmt.Fprintf(&b, `(?:%[1]s|\\%[1]s|%[2]s|(?i:\\u%04[3]x|%%%02[3]x|&#x0{0,4}%[3]x;|&#0{0,4}%[3]d;))`,
+			literal, regexp.QuoteMeta(html.EscapeString(string(r))), r)
+	}
+	return regexp.MustCompile(b.String())
+}
+
+// longestSpelling is how many bytes of a text keyPattern can match for one byte of the key.
+const longestSpelling = len("&#x00002B;")
 
 // WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
 // and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
@@ -95,12 +127,12 @@ func WithBaseURL(rawURL string) Option {
 		switch {
 		case err != nil:
 			return errors.New("walletcrew: the base URL can't be parsed")
-		case u.Host == "" || u.Hostname() == "":
-			return fmt.Errorf("walletcrew: the base URL %q has no host: write it like %s", u.Redacted(), ProductionURL)
+		case u.Hostname() == "": // not quoted: "user:password@host" is read like this
+			return errors.New("walletcrew: the base URL has no host: write it like " + ProductionURL)
 		case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
-			return fmt.Errorf("walletcrew: the base URL %q isn't https, and the API key must not travel in the clear (http is for loopback hosts only)", u.Redacted())
-		case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-			return fmt.Errorf("walletcrew: the base URL %q has credentials, a query or a fragment", u.Redacted())
+			return fmt.Errorf("walletcrew: the base URL of the host %q isn't https, and the API key must not travel in the clear (http is for loopback hosts only)", u.Host)
+		case u.User != nil || strings.ContainsAny(rawURL, "?#"):
+			return fmt.Errorf("walletcrew: the base URL of the host %q has credentials, a query or a fragment", u.Host)
 		}
 		c.base = u
 		return nil
@@ -249,8 +281,23 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	return nil
 }
 
-// decodeError keeps the kind and the place of a decoding error and drops what it may quote of the body.
+// decodeAnswer decodes what the platform says, as indulgently as encoding/json does and in half the time.
+func decodeAnswer(body []byte, v any) error { return jsonv2.Unmarshal(body, v, indulgent) }
+
+var indulgent = jsonv2.JoinOptions(jsonv2.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// decodeError keeps the kind and the place of a decoding error and drops what it may quote of the body. Do's come from
+// encoding/json.
 func decodeError(err error) error {
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("it is not JSON (at byte %d)", e.ByteOffset)
+	}
+	if e, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		if e.Err != nil && e.JSONKind == '"' { // a type's own, such as Secret's
+			return e.Err
+		}
+		return fmt.Errorf("member %q doesn't fit a %v", strings.TrimPrefix(string(e.JSONPointer), "/"), e.GoType)
+	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("member %q doesn't fit a %v", e.Field, e.Type)
 	}
@@ -372,12 +419,15 @@ func idempotent(method string) bool {
 
 // certainlyNotDone reports whether the server certainly didn't act on the request: it refused it, or never got it.
 func certainlyNotDone(resp *http.Response, err error) bool {
-	if resp != nil {
-		return resp.StatusCode >= 300 && resp.StatusCode < 500
+	if resp != nil { // "303 See Other" is what follows an act
+		return resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != http.StatusSeeOther
 	}
 	// Only what is known from the error itself: a transport of the user's may not tell httptrace anything.
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
+	return ok && (op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "socks connect")
 }
 
 // wait is the time before the next attempt: full jitter, so that replicas that failed together don't come back together.
@@ -391,7 +441,7 @@ func (a *call) wait(minWait, maxWait time.Duration, retry int, _ *http.Response)
 		wait = api.RetryAfter + randomBelow(min(minWait, maxWait-api.RetryAfter))
 	}
 	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
-		slog.String("method", a.method), slog.String("path", a.path), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
+		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
 	return wait
 }
 
@@ -407,7 +457,7 @@ func (a *call) logAttempt(resp *http.Response) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", a.method), slog.String("path", a.path), slog.Int("attempt", a.attempts),
+		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts),
 		slog.Duration("duration", time.Since(a.began)),
 	}
 	if resp != nil {
@@ -426,21 +476,40 @@ func (a *call) failed(err error) error {
 		return api
 	}
 	hide := a.client.hide
-	if text := err.Error(); hide(text) != text {
-		err = errors.New(hide(text))
+	if cause, text := err, err.Error(); hide(text) != text {
+		err = &hiddenError{hide(text), func(target error) bool { return errors.Is(cause, target) }}
 	}
 	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: err, path: hide(a.path), outcomeUnknown: a.maybe}
 }
+
+// A hiddenError is an error whose text held the key: errors.Is still finds the cause, but nothing leads to its text.
+type hiddenError struct {
+	text string
+	is   func(target error) bool
+}
+
+func (e *hiddenError) Error() string        { return e.text }
+func (e *hiddenError) Is(target error) bool { return e.is(target) }
 
 var errAnswerTooLarge = fmt.Errorf("the answer's body is over %d MiB", maxAnswerBytes>>20)
 
 // read reads and closes the body: all of a 2xx, the beginning of anything else, which becomes an *APIError.
 func (a *call) read(resp *http.Response) ([]byte, error) {
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // no timeout and no context ends the reading of what follows
+		_ = resp.Body.Close()
+		resp.Body = http.NoBody
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodyBytes)) // what came serves
-		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBodyBytes)           // so that the connection can be used again
-		e := newAPIError(resp, body)
+		limit := maxErrorBodyBytes + a.client.keySpan
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(limit))) // what came serves
+		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBodyBytes)      // so that the connection can be used again
+		text := a.client.hide(string(body))
+		if len(body) == limit { // half a key may be left at the end
+			text = text[:max(0, len(text)-a.client.keySpan)]
+		}
+		text = text[:min(len(text), maxErrorBodyBytes)]
+		e := newAPIError(resp, []byte(text))
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
 		e.redact(a.client.hide)
 		return nil, e
@@ -526,17 +595,28 @@ func checkPath(path string) error {
 	plain := u.EscapedPath()
 	for {
 		for element := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
+			element, _, _ = strings.Cut(element, ";") // some servers drop such parameters
 			if element == "." || element == ".." {
 				return refuse(`has an element "." or ".."`)
 			}
 		}
-		next, err := url.PathUnescape(plain)
-		if err != nil || next == plain {
+		next := unescape(plain)
+		if next == plain {
 			return nil
 		}
 		plain = next
 	}
 }
+
+// unescape is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
+func unescape(path string) string {
+	return escapedByte.ReplaceAllStringFunc(path, func(s string) string {
+		n, _ := strconv.ParseUint(s[1:], 16, 8) // two digits always fit
+		return string([]byte{byte(n)})
+	})
+}
+
+var escapedByte = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // userAgent names the SDK with its version, as far as the build knows it.
 func userAgent() string {

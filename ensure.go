@@ -59,7 +59,7 @@ func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*Ensure
 			return result, err
 		}
 	}
-	return nil, fmt.Errorf("walletcrew: ensure a webhook: it was deleted %d times while being looked at; does something else delete it? %w", ensureRounds, err)
+	return nil, &stepError{step: fmt.Sprintf("ensure a webhook: it was deleted %d times while being looked at (does something else delete it?)", ensureRounds), err: err}
 }
 
 // errGone: a webhook that was found was deleted before this call was done with it.

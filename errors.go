@@ -132,6 +132,21 @@ func (e *RequestError) Unwrap() error { return e.Err }
 // Is makes errors.Is(err, ErrOutcomeUnknown) work.
 func (e *RequestError) Is(target error) bool { return target == ErrOutcomeUnknown && e.outcomeUnknown }
 
+// A stepError says at which step of a longer call err came. Unlike fmt's, it names the package once.
+type stepError struct {
+	step           string
+	err            error
+	outcomeUnknown bool
+}
+
+func (e *stepError) Error() string {
+	return "walletcrew: " + e.step + ": " + strings.ReplaceAll(e.err.Error(), "walletcrew: ", "")
+}
+
+func (e *stepError) Unwrap() error { return e.err }
+
+func (e *stepError) Is(target error) bool { return target == ErrOutcomeUnknown && e.outcomeUnknown }
+
 // A ValidationError is an argument that was refused before anything was sent.
 type ValidationError struct {
 	Field  string // as the API spells it: "endpoint", "events", "id"
@@ -191,7 +206,6 @@ func (e *APIError) redact(hide func(string) string) {
 	for _, s := range []*string{&e.Type, &e.Title, &e.Detail, &e.Instance, &e.URL, &e.path} {
 		*s = hide(*s)
 	}
-	e.Body = []byte(hide(string(e.Body)))
 	fields := make(map[string][]string, len(e.Errors))
 	for member, messages := range e.Errors {
 		for _, m := range messages {
@@ -239,7 +253,7 @@ func htmlTitle(body []byte) string {
 	if end < 0 {
 		return ""
 	}
-	return oneLine(html.UnescapeString(page[start:start+end]), 200)
+	return oneLine(html.UnescapeString(page[start:start+end]), maxErrorBodyBytes) // Error cuts it, when the key is out of it
 }
 
 // asciiLower keeps every byte in its place, which strings.ToLower doesn't.

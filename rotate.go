@@ -3,7 +3,6 @@ package walletcrew
 import (
 	"context"
 	"errors"
-	"fmt"
 )
 
 // A Rotation is a webhook on its way to a new secret; see [WebhooksService.Rotate].
@@ -59,24 +58,24 @@ func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID strin
 	}
 	successor, err := s.Get(ctx, newID)
 	if err != nil {
-		return fmt.Errorf("walletcrew: finish the rotation: the successor: %w", err)
+		return &stepError{step: "finish the rotation: the successor", err: err}
 	}
 	predecessor, err := s.Get(ctx, oldID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil
 	case err != nil:
-		return fmt.Errorf("walletcrew: finish the rotation: the predecessor: %w", err)
+		return &stepError{step: "finish the rotation: the predecessor", err: err}
 	case !sameEndpoint(predecessor.Endpoint, successor.Endpoint):
 		return &ValidationError{Field: "newID", Reason: "names a webhook on another endpoint: it is not the successor of oldID"}
 	}
 	if predecessor.Enabled && !successor.Enabled {
 		if _, err := s.Patch(ctx, newID, WebhookPatch{Enabled: new(true)}); err != nil {
-			return fmt.Errorf("walletcrew: finish the rotation: enable the successor: %w", err)
+			return &stepError{step: "finish the rotation: enable the successor", err: err}
 		}
 	}
 	if err := s.Delete(ctx, oldID); err != nil && !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("walletcrew: finish the rotation: delete the predecessor: %w", err)
+		return &stepError{step: "finish the rotation: delete the predecessor", err: err}
 	}
 	return nil
 }

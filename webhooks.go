@@ -205,7 +205,7 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 		if len(body) == 0 {
 			return nil
 		}
-		return json.Unmarshal(body, w)
+		return decodeAnswer(body, w)
 	})
 	if err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 		return w, nil
 	}
 	if w, err = s.Get(ctx, id); err != nil {
-		return nil, fmt.Errorf("walletcrew: the webhook was patched, but can't be read back: %w", err)
+		return nil, &stepError{"the webhook was patched, but can't be read back", err, true}
 	}
 	return w, nil
 }
@@ -233,7 +233,7 @@ func (s *WebhooksService) Delete(ctx context.Context, id string) error {
 func (s *WebhooksService) exchange(ctx context.Context, method, path string, in any) (*Webhook, error) {
 	w := &Webhook{}
 	err := s.client.send(ctx, method, path, in, func(body []byte, _ http.Header) error {
-		if err := json.Unmarshal(body, w); err != nil {
+		if err := decodeAnswer(body, w); err != nil {
 			return err
 		}
 		if w.ID == "" {
@@ -251,10 +251,10 @@ func (s *WebhooksService) exchange(ctx context.Context, method, path string, in 
 // an object with one array in it serves too.
 func decodeList(body []byte, webhooks *[]Webhook) error {
 	if !bytes.HasPrefix(body, []byte("{")) {
-		return json.Unmarshal(body, webhooks)
+		return decodeAnswer(body, webhooks)
 	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
+	if err := decodeAnswer(body, &members); err != nil {
 		return err
 	}
 	var array json.RawMessage
@@ -269,7 +269,7 @@ func decodeList(body []byte, webhooks *[]Webhook) error {
 	if array == nil {
 		return errors.New("it is an object, not an array")
 	}
-	return json.Unmarshal(array, webhooks)
+	return decodeAnswer(array, webhooks)
 }
 
 func webhookPath(id string) (string, error) {

@@ -1,0 +1,57 @@
+package walletcrew_test
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const modulePath = "github.com/thewalletcrew/walletcrew-go"
+
+// Imports run one way: examples and adapters -> walletcrewtest -> verifier -> the root. A service that only manages webhooks
+// links nothing of the receiving side, and neither links the test double.
+func TestImportsRunOneWay(t *testing.T) {
+	t.Parallel()
+	rules := []struct {
+		dir     string
+		allowed []string // of this module; nil: nothing
+	}{
+		{".", nil},
+		{"verifier", []string{modulePath}},
+		{"walletcrewtest", []string{modulePath, modulePath + "/verifier"}},
+	}
+	for _, rule := range rules {
+		t.Run(rule.dir, func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(rule.dir); os.IsNotExist(err) {
+				t.Skip("there is no such package yet")
+			}
+			files, err := filepath.Glob(filepath.Join(rule.dir, "*.go"))
+			require.NoError(t, err)
+			checked := 0
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+				require.NoError(t, err)
+				checked++
+				for _, spec := range parsed.Imports {
+					path, err := strconv.Unquote(spec.Path.Value)
+					require.NoError(t, err)
+					if path == modulePath || strings.HasPrefix(path, modulePath+"/") {
+						assert.Contains(t, rule.allowed, path, "%s must not import %s: imports run one way, towards the root", file, path)
+					}
+				}
+			}
+			assert.Positive(t, checked, "no files were checked in %s", rule.dir)
+		})
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package walletcrew_test
+
+const raceDetector = false
