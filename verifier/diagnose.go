@@ -40,7 +40,7 @@ func Diagnose(body []byte, signature string, secret walletcrew.Secret) []string 
 	if len(body) == 0 {
 		say("the body is empty: something read it before, such as a middleware; read it once and pass the bytes on")
 	}
-	given := strings.TrimPrefix(strings.TrimSpace(signature), "sha256=")
+	given := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(signature), "sha256="))
 	if given == "" {
 		say("the signature is missing: the header " + walletcrew.HeaderSignature + " is empty, or a proxy dropped it")
 		return findings
@@ -62,8 +62,9 @@ type variant struct {
 
 // matchedBy looks for a secret and a body that the signature is of.
 func matchedBy(body []byte, signature string, secret walletcrew.Secret) string {
+	bodies := bodyVariants(body)
 	for _, s := range secretVariants(string(secret)) {
-		for _, b := range bodyVariants(body) {
+		for _, b := range bodies {
 			if len(s.value) == 0 || walletcrew.VerifySignature(b.value, signature, walletcrew.Secret(s.value)) != nil {
 				continue
 			}
@@ -76,7 +77,7 @@ func matchedBy(body []byte, signature string, secret walletcrew.Secret) string {
 			return s.what + "; and " + b.what
 		}
 		if mangled(body, signature, s.value) {
-			return strings.TrimPrefix(s.what+"; and the letters' case of the base64 signature was changed on the way", "; and ")
+			return strings.TrimPrefix(s.what+"; and the letters' case of the signature was changed on the way", "; and ")
 		}
 	}
 	sum := sha256.Sum256(body)
@@ -91,7 +92,10 @@ func mangled(body []byte, signature string, secret []byte) bool {
 	h := hmac.New(sha256.New, secret)
 	h.Write(body)
 	sum := h.Sum(nil)
-	return len(secret) > 0 && (strings.EqualFold(signature, base64.StdEncoding.EncodeToString(sum)) ||
+	return len(secret) > 0 && (strings.EqualFold(signature, hex.EncodeToString(sum)) ||
+		strings.EqualFold(signature, base64.StdEncoding.EncodeToString(sum)) ||
+		strings.EqualFold(signature, base64.RawStdEncoding.EncodeToString(sum)) ||
+		strings.EqualFold(signature, base64.URLEncoding.EncodeToString(sum)) ||
 		strings.EqualFold(signature, base64.RawURLEncoding.EncodeToString(sum)))
 }
 
@@ -146,7 +150,7 @@ func bodyVariants(body []byte) []variant {
 		add(append(bytes.Clone(compact), '\n'), fmt.Sprintf(reserialised, "the compact JSON and a line break"))
 		for _, indent := range []string{"  ", "    ", "\t"} {
 			buf.Reset()
-			if json.Indent(&buf, compact, "", indent) == nil {
+			if indentedSize(compact, len(indent)) <= maxIndented && json.Indent(&buf, compact, "", indent) == nil {
 				add(bytes.Clone(buf.Bytes()), fmt.Sprintf(reserialised, "the indented JSON"))
 				add(append(bytes.Clone(buf.Bytes()), '\n'), fmt.Sprintf(reserialised, "the indented JSON and a line break"))
 			}
@@ -162,24 +166,58 @@ func bodyVariants(body []byte) []variant {
 	return variants
 }
 
+// maxIndented is the most that is written to try a body indented. JSON that is deeply nested grows with the square of its depth.
+const maxIndented = 8 << 20
+
+// indentedSize is how long compact JSON gets when it is indented, or a little more.
+func indentedSize(compact []byte, width int) int {
+	size, depth, quoted := len(compact), 0, false
+	for i := 0; i < len(compact); i++ {
+		switch c := compact[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == ':':
+			size++
+		case c == '{', c == '[':
+			depth++
+			size += 1 + depth*width
+		case c == '}', c == ']':
+			depth--
+			size += 1 + depth*width
+		case c == ',':
+			size += 1 + depth*width
+		}
+	}
+	return size
+}
+
 func unescapeHTML(compact []byte) []byte {
 	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(compact)))
 }
 
+// minCut is how much of a signature must be there to say that it is the right one, cut: less may fit by chance.
+const minCut = 8
+
 // otherLength says what a signature is that can't be an HMAC-SHA256, from its length alone or from the other algorithm's result.
 func otherLength(body []byte, signature string, secret walletcrew.Secret) string {
-	if _, err := walletcrew.ParseSignature(signature); err == nil {
-		return ""
-	}
 	right := walletcrew.Sign(secret, body)
 	sum, _ := hex.DecodeString(right)
 	for _, text := range []string{right, strings.ToUpper(right), base64.StdEncoding.EncodeToString(sum), base64.URLEncoding.EncodeToString(sum)} {
-		if secret != "" && len(signature) < len(text) && strings.HasPrefix(text, signature) {
+		if secret != "" && len(signature) >= minCut && len(signature) < len(text) && strings.HasPrefix(text, signature) {
 			return fmt.Sprintf("the signature is right, but cut off: %d characters of %d came", len(signature), len(text))
 		}
 		if secret != "" && strings.Contains(signature, strings.TrimRight(text, "=")) {
 			return "the right signature is in the header, but with something else around it"
 		}
+	}
+	if _, err := walletcrew.ParseSignature(signature); err == nil {
+		return ""
+	}
+	if len(signature) == hex.EncodedLen(sha256.Size) && isHex(signature) {
+		return "the hexadecimal signature has upper and lower case mixed: something changed it on the way"
 	}
 	for _, algorithm := range []struct {
 		name string
@@ -191,7 +229,7 @@ func otherLength(body []byte, signature string, secret walletcrew.Secret) string
 		switch {
 		case secret != "" && equalText(signature, h.Sum(nil)):
 			return "the signature was made with HMAC-" + algorithm.name + ": the platform's is HMAC-SHA256"
-		case len(signature) == 2*size && isHex(signature), len(signature) == base64.StdEncoding.EncodedLen(size):
+		case len(signature) == 2*size && isHex(signature), isBase64(signature, size):
 			return fmt.Sprintf("the signature has the length of %s: the platform's is HMAC-SHA256", algorithm.name)
 		}
 	}
@@ -201,6 +239,15 @@ func otherLength(body []byte, signature string, secret walletcrew.Secret) string
 func isHex(s string) bool {
 	_, err := hex.DecodeString(s)
 	return err == nil
+}
+
+func isBase64(s string, size int) bool {
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if sum, err := enc.DecodeString(s); err == nil && len(sum) == size {
+			return true
+		}
+	}
+	return false
 }
 
 // equalText reports whether text is the sum in one of the usual spellings.

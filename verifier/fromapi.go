@@ -32,7 +32,7 @@ const (
 // While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
 // [ErrSecretsUnavailable] (503).
 func FromAPI(client *walletcrew.Client) SecretSource {
-	s := &apiSource{tokens: looksAtOnce}
+	s := &apiSource{tokens: looksAtOnce, secrets: func() []walletcrew.Secret { return nil }}
 	if client != nil {
 		s.tenant = client.TenantID()
 		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) {
@@ -58,8 +58,8 @@ type apiSource struct {
 	mu       sync.Mutex
 	loaded   bool
 	loadedAt time.Time
-	secrets  []walletcrew.Secret // never changed in place
-	under    look                // the look under way; nil where there is none
+	secrets  func() []walletcrew.Secret // a closure, so that fmt can't print them; the slice is never changed
+	under    look                       // the look under way; nil where there is none
 	tokens   int
 	filledAt time.Time // when the last token was added; zero while there are as many as can be
 	failedAt time.Time
@@ -69,7 +69,7 @@ type apiSource struct {
 // A look is one call of the API, shared by all who ask meanwhile; closed when it has ended.
 type look chan struct{}
 
-// Format keeps fmt from printing the secrets.
+// Format writes the same whatever the verb.
 func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }
 
 func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
@@ -79,7 +79,7 @@ func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret,
 		if time.Since(s.loadedAt) > reviewSecret && s.under == nil && !s.pausing() {
 			s.start(ctx)
 		}
-		return s.secrets, nil
+		return s.secrets(), nil
 	}
 	return s.await(ctx)
 }
@@ -91,7 +91,7 @@ func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret,
 		s.fill()
 		if s.tokens == 0 {
 			defer s.mu.Unlock()
-			return s.secrets, nil
+			return s.secrets(), nil
 		}
 	}
 	return s.await(ctx)
@@ -122,7 +122,7 @@ func (s *apiSource) known() ([]walletcrew.Secret, error) {
 	if !s.loaded {
 		return nil, s.failure
 	}
-	return s.secrets, nil
+	return s.secrets(), nil
 }
 
 func (s *apiSource) pausing() bool {
@@ -148,7 +148,8 @@ func (s *apiSource) start(ctx context.Context) look {
 			s.failedAt = time.Now()
 			return
 		}
-		s.loaded, s.loadedAt, s.secrets = true, time.Now(), secrets
+		s.loaded, s.loadedAt = true, time.Now()
+		s.secrets = func() []walletcrew.Secret { return secrets }
 		if !first {
 			s.take()
 		}

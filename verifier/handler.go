@@ -32,16 +32,17 @@ func WithDeduper(d Deduper) HandlerOption { return func(h *handler) { h.deduper 
 // do, though when and how often isn't documented.
 func ContinueWithoutDeduper() HandlerOption { return func(h *handler) { h.failOpen = true } }
 
-// WithTimeout sets how long the function may take, and the body to come in; default 25 s, under the platform's 30 s. NewHandler
-// panics if d isn't positive.
+// WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
+// secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d isn't
+// positive. A shorter http.Server.ReadTimeout still bounds the body.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *handler) { h.timeout = d } }
 
 // WithLogger sets where refused deliveries (info), failures (warn) and panics (error) are logged, never with a body, a signature
 // or a secret. Without it, or with nil, that is slog.Default().
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *handler) { h.logger = l } }
 
-// WithObserver calls f once for each delivery, when it has been answered: for metrics and traces. It runs on the request's
-// goroutine.
+// WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
+// goroutine, and the answer is only complete when it returns. If it panics, that is logged.
 func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 	return func(h *handler) { h.observer = f }
 }
@@ -87,7 +88,7 @@ const (
 	Discarded   Result = "discarded"   // 204: the function returned a Discard
 	InFlight    Result = "in_flight"   // 503: another process is handling it, or this one was still at it when the time was up
 	Failed      Result = "failed"      // 500: the function returned an error
-	Panicked    Result = "panicked"    // 500: the function panicked
+	Panicked    Result = "panicked"    // 500: the function panicked, or the source of secrets did
 	TimedOut    Result = "timed_out"   // 503: the function took too long, or the sender hung up
 	Unavailable Result = "unavailable" // 503: the secrets or the deduper can't be had
 	Refused     Result = "refused"     // 4xx, see StatusCode
@@ -145,39 +146,63 @@ const leaseMargin = 10 * time.Second
 const settleTimeout = 5 * time.Second
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d, err := h.receive(w, r)
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	defer cancel()
+	d, err := h.receive(ctx, w, r)
 	out := Outcome{Bytes: len(d.body), Verify: d.verifyTook, Decode: d.decodeTook}
 	if err != nil {
-		out.Result, out.Status, out.Err = Refused, StatusCode(err), err
-		if out.Status >= 500 {
-			out.Result = Unavailable
-		}
+		out.refuse(err)
 	} else {
 		out.Event = d.event
-		h.handle(r.Context(), d, &out)
+		h.handle(ctx, d, &out)
 	}
 	h.log(r.Context(), &out)
 	answer(w, out.Status)
-	if h.observer != nil {
-		h.observer(r.Context(), out)
-	}
+	h.observe(r.Context(), out)
 }
 
-// receive gives the body as long to come in as the function may take: a sender that trickles doesn't hold a goroutine.
-func (h *handler) receive(w http.ResponseWriter, r *http.Request) (*delivery, error) {
+// receive gives the body until the end of ctx to come in: a sender that trickles doesn't hold a goroutine.
+func (h *handler) receive(ctx context.Context, w http.ResponseWriter, r *http.Request) (d *delivery, err error) {
 	control := http.NewResponseController(w)
-	bounded := control.SetReadDeadline(time.Now().Add(h.timeout)) == nil // a recorder, say, has none
-	d, err := h.verifier.receive(r)
-	if bounded && err == nil {
-		_ = control.SetReadDeadline(time.Time{}) // else it would end the request's context while the function runs
+	if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); !ok || server.ReadTimeout <= 0 || server.ReadTimeout > h.timeout {
+		deadline, _ := ctx.Deadline()
+		_ = control.SetReadDeadline(deadline) // a recorder, say, has none
+	}
+	err = guard("the source of secrets", func() error {
+		var err error
+		d, err = h.verifier.receive(ctx, r)
+		return err
+	})
+	if d == nil {
+		d = new(delivery)
+	}
+	if err == nil {
+		_ = control.SetReadDeadline(time.Time{}) // else it, or the server's, would end the request's context while the function runs
 	}
 	return d, err
 }
 
+func (o *Outcome) refuse(err error) {
+	o.Result, o.Status, o.Err = Refused, StatusCode(err), err
+	if isPanic(err) {
+		o.Result, o.Status = Panicked, http.StatusInternalServerError
+	} else if o.Status >= 500 {
+		o.Result = Unavailable
+	}
+}
+
+func (h *handler) observe(ctx context.Context, out Outcome) {
+	if h.observer == nil {
+		return
+	}
+	err := guard("the observer", func() error { h.observer(ctx, out); return nil })
+	if err != nil { // the event was handled, or not, all the same: a panic would take the answer with it
+		h.record(ctx, slog.LevelError, "verifier: the observer failed", out.Event, err)
+	}
+}
+
 // handle runs the function for a delivery that was accepted, and says what became of it.
 func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
-	defer cancel()
 	key := ""
 	if h.deduper != nil {
 		key = h.verifier.dedupeKey(d)
@@ -188,17 +213,23 @@ func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
 	}
 
 	// One at a time in this process; other processes are up to the deduper.
-	if err := h.turns.take(ctx, key); err != nil {
-		out.unavailable(InFlight, fmt.Errorf("verifier: the event is being handled: %w", err))
+	lease := h.timeout + leaseMargin
+	turn, err := h.turns.take(ctx, key, lease)
+	if err != nil {
+		out.unavailable(InFlight, fmt.Errorf("verifier: this process is still handling the event: %w", err))
 		return
 	}
 	mine := true
 	defer func() {
 		if mine {
-			h.turns.give(key)
+			h.turns.give(turn)
 		}
 	}()
-	claim, err := h.deduper.Claim(ctx, key, h.timeout+leaseMargin)
+	var claim Claim
+	err = guard("the deduper", func() (err error) {
+		claim, err = h.deduper.Claim(ctx, key, lease)
+		return err
+	})
 	if err == nil && (claim.State < Claimed || claim.State > Done) {
 		err = fmt.Errorf("verifier: the deduper answered with an invalid claim (%d)", claim.State)
 	}
@@ -206,7 +237,7 @@ func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
 	case err != nil && h.failOpen:
 		h.record(ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", d.event, err)
 		mine = false
-		h.run(ctx, d.event, out, func(error) { h.turns.give(key) })
+		h.run(ctx, d.event, out, func(error) { h.turns.give(turn) })
 	case err != nil:
 		out.unavailable(Unavailable, fmt.Errorf("verifier: the deduper failed: %w", err))
 	case claim.State == Done:
@@ -215,8 +246,9 @@ func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
 		out.unavailable(InFlight, errors.New("verifier: another process is handling the event"))
 	default:
 		mine = false
+		h.turns.extend(turn, lease) // no less than the lease, which began while the deduper was asked
 		h.run(ctx, d.event, out, func(result error) {
-			defer h.turns.give(key)
+			defer h.turns.give(turn)
 			h.settle(ctx, d.event, key, claim.Token, result)
 		})
 	}
@@ -230,29 +262,49 @@ func (o *Outcome) unavailable(result Result, err error) {
 func (h *handler) settle(ctx context.Context, e *walletcrew.Event, key, token string, result error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if result == nil || IsDiscard(result) {
-		if err := h.deduper.Complete(ctx, key, token); err != nil {
+	if isDone(result) {
+		if err := guard("the deduper", func() error { return h.deduper.Complete(ctx, key, token) }); err != nil {
 			h.record(ctx, slog.LevelError, "verifier: the event was handled, but can't be marked as done; it may be handled again", e, err)
 		}
 		return
 	}
-	if err := h.deduper.Release(ctx, key, token); err != nil {
+	if err := guard("the deduper", func() error { return h.deduper.Release(ctx, key, token) }); err != nil {
 		h.record(ctx, slog.LevelWarn, "verifier: the event can't be released; it can be handled again when its lease has run out", e, err)
 	}
 }
 
-// A panicked is what a function's panic is turned into.
+// isDone reports whether the event needn't come again.
+func isDone(result error) bool { return result == nil || !isPanic(result) && IsDiscard(result) }
+
+// A panicked is what a panic in the user's part is turned into, or its runtime.Goexit.
 type panicked struct {
+	who   string
 	value any
 	stack []byte
 }
 
-func (p *panicked) Error() string { return fmt.Sprintf("verifier: the function panicked: %v", p.value) }
+func (p *panicked) Error() string { return fmt.Sprintf("verifier: %s panicked: %v", p.who, p.value) }
 
-// Unwrap returns what the function panicked with, if that is an error.
+// Unwrap returns the value, if that is an error.
 func (p *panicked) Unwrap() error {
 	err, _ := p.value.(error)
 	return err
+}
+
+// isPanic looks no deeper: an error's methods may themselves panic.
+func isPanic(err error) bool {
+	_, ok := err.(*panicked) //nolint:errorlint // see above
+	return ok
+}
+
+// guard calls what the user supplied, and turns a panic into an error.
+func guard(who string, f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicked{who, value, debug.Stack()}
+		}
+	}()
+	return f()
 }
 
 // run calls the function on a goroutine of its own, and waits for it or for the context. Ended is called when the function has
@@ -288,27 +340,35 @@ func (h *handler) run(ctx context.Context, e *walletcrew.Event, out *Outcome, en
 
 // call calls the function, and then tells how it ended: also after a panic or a runtime.Goexit.
 func (h *handler) call(ctx context.Context, e *walletcrew.Event, tell func(error)) {
-	err := error(&panicked{value: "runtime.Goexit was called"})
+	var err error
+	returned := false
 	defer func() {
-		if value := recover(); value != nil {
-			err = &panicked{value, debug.Stack()}
+		if !returned {
+			value := recover()
+			if value == nil {
+				value = "runtime.Goexit was called"
+			}
+			err = &panicked{"the function", value, debug.Stack()}
 		}
 		tell(err)
 	}()
 	err = h.fn(ctx, e)
+	if err != nil { // a nil pointer as an error panics when it is asked: here, where it is the function's panic
+		_, _ = err.Error(), errors.Is(err, context.Canceled) || IsDiscard(err)
+	}
+	returned = true
 }
 
 // decide says what the function's result comes to.
 func (o *Outcome) decide(ctx context.Context, err error) {
 	o.Err = err
-	_, panicking := errors.AsType[*panicked](err)
 	switch {
 	case err == nil:
 		o.Result, o.Status = Handled, http.StatusNoContent
+	case isPanic(err):
+		o.Result, o.Status = Panicked, http.StatusInternalServerError
 	case IsDiscard(err):
 		o.Result, o.Status = Discarded, http.StatusNoContent
-	case panicking:
-		o.Result, o.Status = Panicked, http.StatusInternalServerError
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		o.unavailable(TimedOut, err)
 	default:
@@ -317,11 +377,14 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 }
 
 func (h *handler) late(ctx context.Context, e *walletcrew.Event, err error, took time.Duration) {
-	message := "verifier: the function failed after its delivery was answered with 503"
-	if err == nil || IsDiscard(err) {
+	level, message := slog.LevelWarn, "verifier: the function failed after its delivery was answered with 503"
+	switch {
+	case isDone(err):
 		message = "verifier: the function succeeded after its delivery was answered with 503"
+	case isPanic(err):
+		level, message = slog.LevelError, "verifier: the function panicked after its delivery was answered with 503"
 	}
-	h.record(ctx, slog.LevelWarn, message, e, err, slog.Duration("took", took))
+	h.record(ctx, level, message, e, err, slog.Duration("took", took))
 }
 
 // log tells of a delivery that wasn't simply handled.
@@ -334,7 +397,7 @@ func (h *handler) log(ctx context.Context, out *Outcome) {
 	case Discarded:
 		h.record(ctx, slog.LevelWarn, "verifier: the function discarded the event", out.Event, out.Err)
 	case Panicked:
-		h.record(ctx, slog.LevelError, "verifier: the function panicked", out.Event, out.Err, status)
+		h.record(ctx, slog.LevelError, "verifier: a panic while the delivery was handled", out.Event, out.Err, status)
 	default:
 		h.record(ctx, slog.LevelWarn, "verifier: the event was not handled", out.Event, out.Err, status, slog.String("result", string(out.Result)))
 	}
@@ -349,51 +412,81 @@ func (h *handler) record(ctx context.Context, level slog.Level, message string, 
 		attrs = append(attrs, slog.String("event", string(e.Name)), slog.String("id", e.ID), slog.String("tenant", e.TenantID))
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", fmt.Sprint(err))) // which survives an error that panics
 	}
-	if p, ok := errors.AsType[*panicked](err); ok && p.stack != nil {
+	if p, ok := err.(*panicked); ok { //nolint:errorlint // as isPanic
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	logger.LogAttrs(ctx, level, message, attrs...)
 }
 
-// turns lets one delivery of a key go at a time.
+// turns lets one delivery of a key go at a time. A turn that isn't given back ends with its time all the same, so that a function
+// that never returns doesn't hold its event for ever.
 type turns struct {
 	mu   sync.Mutex
-	busy map[string]chan struct{} // closed when the turn ends; nil as long as nobody waits for it
+	busy map[string]*turn
+}
+
+type turn struct {
+	key   string
+	until time.Time
+	ended chan struct{} // made by the first who waits, closed when the turn ends
 }
 
 // take waits for the turn, or for the end of the context.
-func (t *turns) take(ctx context.Context, key string) error {
+func (t *turns) take(ctx context.Context, key string, atMost time.Duration) (*turn, error) {
 	for {
 		t.mu.Lock()
-		ended, busy := t.busy[key]
-		if !busy {
-			if t.busy == nil {
-				t.busy = make(map[string]chan struct{})
+		other := t.busy[key]
+		now := time.Now()
+		if other == nil || !now.Before(other.until) {
+			if other != nil {
+				t.end(other)
 			}
-			t.busy[key] = nil
+			if t.busy == nil {
+				t.busy = make(map[string]*turn)
+			}
+			mine := &turn{key: key, until: now.Add(atMost)}
+			t.busy[key] = mine
 			t.mu.Unlock()
-			return nil
+			return mine, nil
 		}
-		if ended == nil {
-			ended = make(chan struct{})
-			t.busy[key] = ended
+		if other.ended == nil {
+			other.ended = make(chan struct{})
 		}
+		ended, left := other.ended, other.until.Sub(now)
 		t.mu.Unlock()
+		timer := time.NewTimer(left)
 		select {
 		case <-ended:
+		case <-timer.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			timer.Stop()
+			return nil, ctx.Err()
 		}
+		timer.Stop()
 	}
 }
 
-func (t *turns) give(key string) {
+// extend lets the turn last for d from now.
+func (t *turns) extend(mine *turn, d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ended := t.busy[key]; ended != nil {
-		close(ended)
+	mine.until = time.Now().Add(d)
+}
+
+// give ends the turn, if it hasn't ended.
+func (t *turns) give(mine *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[mine.key] == mine {
+		t.end(mine)
 	}
-	delete(t.busy, key)
+}
+
+func (t *turns) end(it *turn) {
+	delete(t.busy, it.key)
+	if it.ended != nil {
+		close(it.ended)
+	}
 }

@@ -32,6 +32,7 @@ func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 	return &memoryDeduper{
 		capacity: capacity,
 		ttl:      ttl,
+		began:    time.Now(),
 		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		index:    make(map[memoryKey]int32),
 		free:     none,
@@ -43,6 +44,7 @@ func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 type memoryDeduper struct {
 	capacity int
 	ttl      time.Duration
+	began    time.Time
 	seeds    [2]maphash.Seed
 
 	mu             sync.Mutex
@@ -58,7 +60,7 @@ type memoryKey [2]uint64
 
 type memoryEntry struct {
 	key   memoryKey
-	until int64  // UnixNano: the end of the lease, or of what is remembered
+	until int64  // the end of the lease, or of what is remembered; see now
 	token uint64 // 0: done
 	next  int32
 }
@@ -71,37 +73,49 @@ func (m *memoryDeduper) hash(key string) memoryKey {
 	return memoryKey{maphash.String(m.seeds[0], key), maphash.String(m.seeds[1], key)}
 }
 
+// now is the time since the start in nanoseconds: setting the clock doesn't end a lease.
+func (m *memoryDeduper) now() int64 { return int64(time.Since(m.began)) }
+
+func after(now int64, d time.Duration) int64 {
+	if d > 0 && now > math.MaxInt64-int64(d) {
+		return math.MaxInt64
+	}
+	return now + int64(d)
+}
+
 func (m *memoryDeduper) Claim(_ context.Context, key string, lease time.Duration) (Claim, error) {
-	k, now := m.hash(key), time.Now()
+	k := m.hash(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forget(now.UnixNano())
+	now := m.now()
+	m.forget(now)
 	i, ok := m.index[k]
 	switch {
 	case !ok:
-		if i, ok = m.add(k, now.UnixNano()); !ok {
+		if i, ok = m.add(k, now); !ok {
 			return Claim{}, errDeduperFull
 		}
 	case m.entries[i].token == 0:
 		return Claim{State: Done}, nil
-	case m.entries[i].until > now.UnixNano():
+	case m.entries[i].until > now:
 		return Claim{State: Held}, nil
 	}
 	m.tokens++
-	m.entries[i].token, m.entries[i].until = m.tokens, now.Add(lease).UnixNano()
+	m.entries[i].token, m.entries[i].until = m.tokens, after(now, lease)
 	return Claim{State: Claimed, Token: strconv.FormatUint(m.tokens, 36)}, nil
 }
 
 func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {
-	k, now := m.hash(key), time.Now()
+	k := m.hash(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := m.now()
 	i, ok := m.leased(k, token)
 	if !ok {
 		return ErrLeaseLost
 	}
 	e := &m.entries[i]
-	e.token, e.until = 0, now.Add(m.ttl).UnixNano()
+	e.token, e.until = 0, after(now, m.ttl)
 	e.next = none
 	if m.newest == none {
 		m.oldest = i

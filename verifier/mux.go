@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -26,8 +27,12 @@ type Mux struct {
 type route struct {
 	pattern  walletcrew.EventName
 	literals int // characters besides '*'
-	handle   HandlerFunc
+	handle   routeFunc
 }
+
+// A routeFunc returns false, and why, if the event doesn't fit the function's type; then the function wasn't called. It says so
+// apart from the function's own error, which may come from another Mux.
+type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
 
 // NewMux returns an empty Mux, as does new(Mux).
 func NewMux() *Mux { return new(Mux) }
@@ -38,7 +43,7 @@ func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	if h == nil {
 		panic("verifier: Mux: the function for " + quote(pattern) + " is nil")
 	}
-	m.register(pattern, h)
+	m.register(pattern, func(ctx context.Context, e *walletcrew.Event) (bool, error) { return true, h(ctx, e) })
 }
 
 // On registers a function for the event whose payload type T is, such as walletcrew.PassInstalled; it panics for a type that is
@@ -46,21 +51,21 @@ func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 // besides, such as "Pass:*" or "*"; if there is none, Handle returns an error, so that the event isn't lost.
 func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	name := walletcrew.NameOf(*new(T))
-	if name == "" {
-		panic(fmt.Sprintf("verifier: On: %T is not the payload type of an event; OnName takes any type", *new(T)))
+	if t := reflect.TypeFor[T](); name == "" || t.Kind() == reflect.Pointer {
+		panic(fmt.Sprintf("verifier: On: %v is not the payload type of an event; OnName takes any type", t))
 	}
 	if h == nil {
 		panic("verifier: On: the function for " + quote(name) + " is nil")
 	}
-	m.register(name, func(ctx context.Context, e *walletcrew.Event) error {
+	m.register(name, func(ctx context.Context, e *walletcrew.Event) (bool, error) {
 		if data, ok := e.Data.(*T); ok {
-			return h(ctx, e, data)
+			return true, h(ctx, e, data)
 		}
 		reason := e.DataErr
 		if reason == nil {
 			reason = fmt.Errorf("its data is a %T", e.Data)
 		}
-		return &misfit{reason}
+		return false, reason
 	})
 }
 
@@ -70,40 +75,35 @@ func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context
 	if h == nil {
 		panic("verifier: OnName: the function for " + quote(name) + " is nil")
 	}
-	m.register(name, func(ctx context.Context, e *walletcrew.Event) error {
+	m.register(name, func(ctx context.Context, e *walletcrew.Event) (bool, error) {
 		data, ok := e.Data.(*T)
 		if !ok {
 			data = new(T)
 			if err := e.Decode(data); err != nil {
-				return &misfit{err}
+				return false, err
 			}
 		}
-		return h(ctx, e, data)
+		return true, h(ctx, e, data)
 	})
 }
 
-// A misfit is a typed function's way to say that the event isn't for it.
-type misfit struct{ reason error }
-
-func (m *misfit) Error() string {
-	return "verifier: no function takes this payload: " + m.reason.Error()
-}
-func (m *misfit) Unwrap() error { return m.reason }
-
 // Handle is a [HandlerFunc]: it runs the function of the most specific pattern and returns its error; nil if none matches.
 func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
-	var unfit error
+	var reason error // of the first misfit
 	for skip := 0; ; skip++ {
 		r := m.match(e.Name, skip)
-		if r == nil {
-			return unfit
+		switch {
+		case r == nil && reason == nil:
+			return nil
+		case r == nil:
+			return fmt.Errorf("verifier: no function takes this payload: %w", reason)
 		}
-		err := r.handle(ctx, e)
-		if _, ok := err.(*misfit); !ok { //nolint:errorlint // only the route's own, not one of a Mux within the function
+		fits, err := r.handle(ctx, e)
+		if fits {
 			return err
 		}
-		if unfit == nil {
-			unfit = err
+		if reason == nil {
+			reason = err
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (m *Mux) match(name walletcrew.EventName, skip int) *route {
 	return nil
 }
 
-func (m *Mux) register(pattern walletcrew.EventName, h HandlerFunc) {
+func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	if strings.TrimSpace(string(pattern)) == "" {
 		panic("verifier: Mux: the pattern is empty")
 	}

@@ -35,16 +35,19 @@ type Refresher interface {
 // Static is a SecretSource of fixed secrets, whatever the tenant: one, or several while a secret is rotated. None, or an empty
 // one, is an error of [New]. Nothing vouches for the tenant in the header.
 func Static(secrets ...walletcrew.Secret) SecretSource {
-	return &staticSource{secrets: append([]walletcrew.Secret(nil), secrets...)}
+	secrets = append([]walletcrew.Secret(nil), secrets...)
+	return &staticSource{secrets: func() []walletcrew.Secret { return secrets }}
 }
 
-type staticSource struct{ secrets []walletcrew.Secret }
+// A staticSource keeps its secrets in a closure: fmt calls no method of what is in an unexported field, and prints the fields
+// with a verb that doesn't fit.
+type staticSource struct{ secrets func() []walletcrew.Secret }
 
 func (s *staticSource) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
-	return s.secrets, nil
+	return s.secrets(), nil
 }
 
-// Format keeps fmt from printing the secrets, which it would, since the field is unexported.
+// Format writes the same whatever the verb.
 func (s *staticSource) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "verifier.Static([redacted])")
 }

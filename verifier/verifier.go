@@ -30,7 +30,7 @@ import (
 // He can't change one bit of the body, and can't make a delivery of his own.
 type Verifier struct {
 	source       SecretSource
-	keys         []*walletcrew.Key // of a static source
+	static       func(body []byte, sig walletcrew.Signature) bool // of a static source; a closure, so that fmt can't print the keys
 	maxBodyBytes int64
 }
 
@@ -83,15 +83,9 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 			return nil, errors.New("verifier: the SecretFunc is nil")
 		}
 	case *staticSource:
-		if len(s.secrets) == 0 {
-			return nil, fmt.Errorf("verifier: Static: %w", walletcrew.ErrNoSecret)
-		}
-		for _, secret := range s.secrets {
-			key, err := walletcrew.NewKey(secret)
-			if err != nil {
-				return nil, fmt.Errorf("verifier: Static: %w", err)
-			}
-			v.keys = append(v.keys, key)
+		var err error
+		if v.static, err = matcher(s.secrets()); err != nil {
+			return nil, fmt.Errorf("verifier: Static: %w", err)
 		}
 	case *apiSource:
 		if s.list == nil {
@@ -120,11 +114,9 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	if err != nil {
 		return "", err // before the source is bothered
 	}
-	if v.keys != nil {
-		for _, key := range v.keys {
-			if key.Matches(body, sig) {
-				return "", nil
-			}
+	if v.static != nil {
+		if v.static(body, sig) {
+			return "", nil
 		}
 		return "", walletcrew.ErrSignatureMismatch
 	}
@@ -142,6 +134,28 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 		return "", unavailable(err)
 	}
 	return match(body, signature, secrets)
+}
+
+// matcher returns what reports whether one of the secrets signed the body.
+func matcher(secrets []walletcrew.Secret) (func([]byte, walletcrew.Signature) bool, error) {
+	if len(secrets) == 0 {
+		return nil, walletcrew.ErrNoSecret
+	}
+	keys := make([]*walletcrew.Key, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if keys[i], err = walletcrew.NewKey(secret); err != nil {
+			return nil, err
+		}
+	}
+	return func(body []byte, sig walletcrew.Signature) bool {
+		for _, key := range keys {
+			if key.Matches(body, sig) {
+				return true
+			}
+		}
+		return false
+	}, nil
 }
 
 func match(body []byte, signature string, secrets []walletcrew.Secret) (walletcrew.Secret, error) {
@@ -164,8 +178,9 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavai
 // EventFrom verifies and decodes a delivery; it serves any framework. Header is asked for the canonical name first
 // (X-Neostore-Signature), then for the lower-case one; it returns "" for what isn't there. Body is what came over the wire.
 //
-// Event.Raw is body itself, not a copy: where the framework uses the buffer again (fiber does), pass a copy. The event's name is
-// the header's, or the signed body's where there is no header; an event without any name is delivered too.
+// Event.Raw is body itself, not a copy, and Event.Name and Event.TenantID are what header returned: where the framework uses its
+// buffers again (fiber does), pass copies of all three. The event's name is the header's, or the signed body's where there is no
+// header; an event without any name is delivered too.
 //
 // The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
 // walletcrew.ErrInvalidPayload. Answer with [StatusCode].
@@ -183,7 +198,7 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 // Event reads, verifies and decodes a delivery from a net/http request. The body is read to its end and not put back;
 // [Verifier.Middleware] does that. Errors besides those of [Verifier.EventFrom]: [ErrMethodNotAllowed], [ErrBodyUnreadable].
 func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
-	d, err := v.receive(r)
+	d, err := v.receive(r.Context(), r)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +291,7 @@ func (v *Verifier) checkHeader(d *delivery) error {
 }
 
 // receive takes a delivery from a request. What the header alone shows is refused before the body is read.
-func (v *Verifier) receive(r *http.Request) (*delivery, error) {
+func (v *Verifier) receive(ctx context.Context, r *http.Request) (*delivery, error) {
 	d := &delivery{header: r.Header.Get}
 	switch {
 	case r.Method != http.MethodPost:
@@ -291,7 +306,7 @@ func (v *Verifier) receive(r *http.Request) (*delivery, error) {
 	if d.body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes); err != nil {
 		return d, err
 	}
-	return d, v.accept(r.Context(), d)
+	return d, v.accept(ctx, d)
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
@@ -334,7 +349,11 @@ func decode(name walletcrew.EventName, tenant string, body []byte) (*walletcrew.
 // firstRead bounds what is allocated for a body before any of it came: a header costs a flooder nothing.
 const firstRead = 64 << 10
 
-// readBody reads a body whole, up to limit. Length is what the header says, -1 where it doesn't.
+// growth bounds what is allocated for what a header promises, as a multiple of what has come.
+const growth = 16
+
+// readBody reads a body whole, up to limit. Length is what the header says, -1 where it doesn't. With an error it returns what
+// it has read so far.
 func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 	if r == nil {
 		return nil, nil
@@ -349,19 +368,19 @@ func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:
-			return nil, ErrBodyTooLarge
+			return buf, ErrBodyTooLarge
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case err != nil:
 			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-				return nil, fmt.Errorf("%w: %w", ErrBodyTooLarge, err)
+				return buf, fmt.Errorf("%w: %w", ErrBodyTooLarge, err)
 			}
-			return nil, fmt.Errorf("%w: %w", ErrBodyUnreadable, err)
+			return buf, fmt.Errorf("%w: %w", ErrBodyUnreadable, err)
 		}
 		if len(buf) == cap(buf) {
 			size := 2 * int64(cap(buf))
 			if length > size {
-				size = length
+				size = min(length, growth*int64(cap(buf)))
 			}
 			grown := make([]byte, len(buf), min(size, limit)+1)
 			copy(grown, buf)

@@ -1,0 +1,305 @@
+package walletcrew_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+// NewClient sends nothing: a wrong key shows at the first call.
+func ExampleNewClient() {
+	client, err := walletcrew.NewClient("acme",
+		walletcrew.WithAPIKey("the-key-from-your-secret-store"), // an empty one is an error
+		walletcrew.WithBaseURL(walletcrew.StagingURL),
+		walletcrew.WithUserAgent("shop/1.4"),
+		walletcrew.WithRetries(5, time.Second, 20*time.Second),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.TenantID())
+	// Output: acme
+}
+
+// A service that takes its settings from WALLETCREW_TENANT_ID, WALLETCREW_API_KEY and, optionally, WALLETCREW_BASE_URL.
+func ExampleNewClientFromEnv() {
+	client, err := walletcrew.NewClientFromEnv()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.TenantID())
+}
+
+func ExampleWebhooksService_Create() {
+	server := walletcrewtest.NewServer() // the platform in memory
+	defer server.Close()
+	client := server.Client()
+
+	webhook, err := client.Webhooks.Create(context.Background(), walletcrew.WebhookSpec{
+		Endpoint:    "https://shop.example/webhooks/walletcrew",
+		Events:      []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.EventCustomerUpserted},
+		Description: "the shop",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(webhook.Endpoint, webhook.Events, webhook.Enabled)
+	fmt.Println(webhook.SignatureSecret, len(string(webhook.SignatureSecret)), "characters")
+	// Output:
+	// https://shop.example/webhooks/walletcrew [Pass:* Customer:Upserted] true
+	// [redacted] 64 characters
+}
+
+func ExampleWebhooksService_All() {
+	server := walletcrewtest.NewServer(walletcrewtest.WithPageSize(1)) // All follows the pages, if there are any
+	defer server.Close()
+	client, ctx := server.Client(), context.Background()
+	for _, shop := range []string{"paris", "lyon", "nice"} {
+		_, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+			Endpoint: "https://" + shop + ".shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	for webhook, err := range client.Webhooks.All(ctx, nil) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(webhook.Endpoint)
+	}
+	// Output:
+	// https://paris.shop.example/hook
+	// https://lyon.shop.example/hook
+	// https://nice.shop.example/hook
+}
+
+func ExampleWebhooksService_List() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client := server.Client()
+
+	list, err := client.Webhooks.List(context.Background(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(list.Webhooks), "webhooks")
+	// Output: 0 webhooks
+}
+
+// What the patch leaves out stays as it is.
+func ExampleWebhooksService_Patch() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client, ctx := server.Client(), context.Background()
+	webhook, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllPassEvents}, Description: "the shop",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	webhook, err = client.Webhooks.Patch(ctx, webhook.ID, walletcrew.WebhookPatch{
+		Events:      []walletcrew.EventName{walletcrew.AllEvents},
+		Description: new(""), // cleared
+		Enabled:     new(false),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %v %q %t\n", webhook.Endpoint, webhook.Events, webhook.Description, webhook.Enabled)
+	// Output: https://shop.example/hook [*] "" false
+}
+
+// What a service calls when it starts: the second time there is nothing to do.
+func ExampleWebhooksService_Ensure() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client := server.Client()
+
+	spec := walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/webhooks/walletcrew",
+		Events:   []walletcrew.EventName{walletcrew.AllPassEvents},
+	}
+	for range 2 {
+		result, err := client.Webhooks.Ensure(context.Background(), spec)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(result.Action, result.Webhook.Endpoint, len(result.Duplicates), "duplicates")
+	}
+	// Output:
+	// created https://shop.example/webhooks/walletcrew 0 duplicates
+	// unchanged https://shop.example/webhooks/walletcrew 0 duplicates
+}
+
+// Between Rotate and Finish, the receivers learn the new secret.
+func ExampleWebhooksService_Rotate() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client, ctx := server.Client(), context.Background()
+	webhook, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	rotation, err := client.Webhooks.Rotate(ctx, webhook.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the receivers must accept", len(rotation.Secrets()), "secrets; the successor is enabled:", rotation.New.Enabled)
+
+	if err := rotation.Finish(ctx); err != nil { // may be called again
+		log.Fatal(err)
+	}
+	_, err = client.Webhooks.Get(ctx, rotation.Old.ID)
+	fmt.Println("the predecessor is gone:", errors.Is(err, walletcrew.ErrNotFound))
+	// Output:
+	// the receivers must accept 2 secrets; the successor is enabled: false
+	// the predecessor is gone: true
+}
+
+// The kinds of errors, and what to do about each.
+func ExampleAPIError() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(walletcrewtest.Fault{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"90"}}})
+
+	_, err := server.Client().Webhooks.Get(context.Background(), "Ab3xY")
+
+	var refused *walletcrew.ValidationError // nothing was sent
+	var answer *walletcrew.APIError         // the platform said no
+	switch {
+	case errors.As(err, &refused):
+		fmt.Println("a fault of this program:", refused.Field)
+	case errors.Is(err, walletcrew.ErrNotFound):
+		fmt.Println("there is none")
+	case errors.Is(err, walletcrew.ErrOutcomeUnknown):
+		fmt.Println("it may have happened: look before you repeat it")
+	case errors.As(err, &answer) && answer.RetryAfter > 0:
+		fmt.Println("come back in", answer.RetryAfter)
+	case err != nil:
+		fmt.Println(err)
+	}
+	// Output: come back in 1m30s
+}
+
+func ExampleValidationError() {
+	client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = client.Webhooks.Create(context.Background(), walletcrew.WebhookSpec{
+		Endpoint: "http://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+	})
+	fmt.Println(err)
+	// Output: walletcrew: endpoint is not https (http is for loopback hosts only)
+}
+
+// Do calls what the SDK doesn't wrap, with the same errors and retries.
+func ExampleClient_Do() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+
+	var webhooks []struct{ ID string }
+	err := server.Client().Do(context.Background(), http.MethodGet, "webhooks?pageSize=10", nil, &webhooks)
+	fmt.Println(len(webhooks), err)
+
+	err = server.Client().Do(context.Background(), http.MethodGet, "../another-tenant/webhooks", nil, &webhooks)
+	fmt.Println(err)
+	// Output:
+	// 0 <nil>
+	// walletcrew: path has an element "." or ".."
+}
+
+func ExampleParseEvent() {
+	body := []byte(`{"__id":"e-1","passId":"p-1001","identifiers":{"customerId":42},"device":"apple"}`)
+
+	event, err := walletcrew.ParseEvent("Pass:Installed", body) // after its signature was verified
+	if err != nil {
+		log.Fatal(err)
+	}
+	switch data := event.Data.(type) {
+	case *walletcrew.PassInstalled:
+		fmt.Println(data.PassID, "of customer", data.Identifiers["customerId"], "on", data.Device.Platform)
+	case *walletcrew.PassUninstalled:
+		fmt.Println(data.PassID, "was removed")
+	case *walletcrew.UnknownEvent: // a new event, or event.DataErr says why it doesn't fit
+		fmt.Println(event.Name, event.DataErr, data.Members)
+	}
+	// Output: p-1001 of customer 42 on apple
+}
+
+// The members of most events aren't documented: your own type takes those that you know.
+func ExampleEvent_Decode() {
+	event, err := walletcrew.ParseEvent("Customer:Upserted", []byte(`{"__id":"e-2","loyalty":{"tier":"gold","points":1250}}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	var customer struct {
+		Loyalty struct {
+			Tier   string `json:"tier"`
+			Points int    `json:"points"`
+		} `json:"loyalty"`
+	}
+	if err := event.Decode(&customer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(event.ID, customer.Loyalty.Tier, customer.Loyalty.Points)
+	// Output: e-2 gold 1250
+}
+
+func ExampleEventName_Matches() {
+	name := walletcrew.EventName("Pass:Installed")
+	for _, pattern := range []walletcrew.EventName{walletcrew.AllPassEvents, "pass.installed", "*", "Customer:*"} {
+		fmt.Println(pattern, name.Matches(pattern))
+	}
+	// Output:
+	// Pass:* true
+	// pass.installed true
+	// * true
+	// Customer:* false
+}
+
+func ExampleVerifySignature() {
+	body := []byte(`{"__id":"e-1","passId":"p-1001"}`) // the bytes as they came, not decoded and encoded again
+	secret := walletcrew.Secret("the webhook's signatureSecret")
+	signature := walletcrew.Sign(secret, body) // in a receiver: r.Header.Get(walletcrew.HeaderSignature)
+
+	fmt.Println(walletcrew.VerifySignature(body, signature, secret))
+	fmt.Println(walletcrew.VerifySignature(body, signature, "the next secret", secret)) // while it is rotated
+	fmt.Println(walletcrew.VerifySignature([]byte(`{"passId":"p-1002"}`), signature, secret))
+	// Output:
+	// <nil>
+	// <nil>
+	// walletcrew: the signature does not match the body
+}
+
+// Sign makes a delivery's signature: for tests, and for tools that send deliveries.
+func ExampleSign() {
+	fmt.Println(walletcrew.Sign("secret", []byte("{}")))
+	// Output: 77325902caca812dc259733aacd046b73817372c777b8d95b402647474516e13
+}
+
+func ExampleSecret() {
+	secret := walletcrew.Secret("k7Qx2mVb9LpZr4Tn")
+	fmt.Printf("%v %q %+v\n", secret, secret, walletcrew.Webhook{ID: "Ab3xY", SignatureSecret: secret})
+	fmt.Println(string(secret)[:4] + "…")
+	// Output:
+	// [redacted] [redacted] {ID:Ab3xY Description: Endpoint: Events:[] Enabled:false SignatureSecret:[redacted]}
+	// k7Qx…
+}
+
+func ExampleNameOf() {
+	fmt.Println(walletcrew.NameOf(walletcrew.PassUpdateSent{}))
+	// Output: Pass:UpdateSent
+}

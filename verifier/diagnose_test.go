@@ -1,0 +1,315 @@
+package verifier_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/md5"  //nolint:gosec // to make what others send
+	"crypto/sha1" //nolint:gosec // to make what others send
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+func sumOf(algorithm func() hash.Hash, secret walletcrew.Secret, body []byte) []byte {
+	h := hmac.New(algorithm, []byte(secret))
+	h.Write(body)
+	return h.Sum(nil)
+}
+
+func jsonOf(t testing.TB, indent func(*bytes.Buffer, []byte) error, body string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	require.NoError(t, indent(&buf, []byte(body)))
+	return buf.String()
+}
+
+func indentedBy(indent string) func(*bytes.Buffer, []byte) error {
+	return func(buf *bytes.Buffer, body []byte) error { return json.Indent(buf, body, "", indent) }
+}
+
+func TestDiagnoseFindsWhatWasDone(t *testing.T) {
+	t.Parallel()
+	const (
+		hexSecret = walletcrew.Secret("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff")
+		b64Secret = walletcrew.Secret("c2VjcmV0IG9mIGEgd2ViaG9vaywgaW4gYmFzZTY0IQ==")
+		spaced    = "{ \"__id\": \"1\", \"list\": [ 1, 2 ],\n  \"text\": \"a b\" }"
+		escaped   = `{"__id":"1","text":"\u003cb\u003e \u0026"}`
+		unescaped = `{"__id":"1","text":"<b> &"}`
+	)
+	decodedHex, err := hex.DecodeString(string(hexSecret))
+	require.NoError(t, err)
+	decodedB64, err := base64.StdEncoding.DecodeString(string(b64Secret))
+	require.NoError(t, err)
+	sign := func(body string) string { return walletcrew.Sign(knownSecret, []byte(body)) }
+	b64 := func(sum []byte) string { return base64.StdEncoding.EncodeToString(sum) }
+	compact := jsonOf(t, json.Compact, spaced)
+	two, four, tab := jsonOf(t, indentedBy("  "), knownBody), jsonOf(t, indentedBy("    "), knownBody), jsonOf(t, indentedBy("\t"), knownBody)
+
+	for name, tt := range map[string]struct {
+		body, signature string
+		secret          walletcrew.Secret // "": knownSecret
+		says            []string          // in one finding each; none: nil is expected
+	}{
+		// The body.
+		"it matches":                            {body: knownBody, signature: knownHex},
+		"it matches in base64":                  {body: knownBody, signature: " sha256=" + knownBase64},
+		"a middleware read the body":            {body: "", signature: knownHex, says: []string{"the body is empty"}},
+		"the sender sent none":                  {body: knownBody, signature: sign(""), says: []string{"of an empty body"}},
+		"compacted on the way":                  {body: compact, signature: sign(two), secret: "", says: nil}, // of another body: nothing is proved
+		"indented on the way":                   {body: two, signature: knownHex, says: []string{"encoded again", "compact JSON"}},
+		"indented by four":                      {body: four, signature: knownHex, says: []string{"encoded again", "compact JSON"}},
+		"indented by tabs, with a newline":      {body: tab + "\n", signature: knownHex, says: []string{"encoded again", "compact JSON"}},
+		"compacted, signed indented by two":     {body: knownBody, signature: sign(two), says: []string{"encoded again", "indented JSON"}},
+		"compacted, signed indented by four":    {body: knownBody, signature: sign(four), says: []string{"encoded again", "indented JSON"}},
+		"compacted, signed with tabs":           {body: knownBody, signature: sign(tab), says: []string{"encoded again", "indented JSON"}},
+		"spaces put in":                         {body: spaced, signature: sign(compact), says: []string{"encoded again", "compact JSON"}},
+		"spaces put in, newline lost":           {body: spaced, signature: sign(compact + "\n"), says: []string{"encoded again", "line break"}},
+		"escaped for HTML":                      {body: escaped, signature: sign(unescaped), says: []string{"encoded again", "without <, > and & escaped"}},
+		"no longer escaped for HTML":            {body: unescaped, signature: sign(escaped), says: []string{"encoded again", "with <, > and & escaped"}},
+		"a newline added":                       {body: knownBody + "\n", signature: knownHex, says: []string{"ends in a line break that wasn't signed"}},
+		"a CR LF added":                         {body: knownBody + "\r\n", signature: knownHex, says: []string{"ends in a line break that wasn't signed"}},
+		"spaces around":                         {body: " \t" + knownBody + " ", signature: knownHex, says: []string{"white space around it that wasn't signed"}},
+		"the newline lost":                      {body: knownBody, signature: sign(knownBody + "\n"), says: []string{"lacks the line break"}},
+		"the CR LF lost":                        {body: knownBody, signature: sign(knownBody + "\r\n"), says: []string{"lacks the line break (CR LF)"}},
+		"a BOM added":                           {body: "\uFEFF" + knownBody, signature: knownHex, says: []string{"byte order mark that wasn't signed"}},
+		"the BOM lost":                          {body: knownBody, signature: sign("\uFEFF" + knownBody), says: []string{"lacks the byte order mark"}},
+		"LF made CR LF":                         {body: strings.ReplaceAll(two, "\n", "\r\n"), signature: sign(two), says: []string{"from LF to CR LF"}},
+		"CR LF made LF":                         {body: two, signature: sign(strings.ReplaceAll(two, "\n", "\r\n")), says: []string{"from CR LF to LF"}},
+		"API Gateway's base64":                  {body: b64([]byte(knownBody)), signature: knownHex, says: []string{"still base64"}},
+		"a body that isn't JSON, newline added": {body: "not JSON\n", signature: sign("not JSON"), says: []string{"ends in a line break"}},
+
+		// The secret.
+		"no secret":                       {body: knownBody, signature: knownHex, secret: " ", says: nil},
+		"a space after the secret":        {body: knownBody, signature: knownHex, secret: knownSecret + " ", says: []string{"the secret has white space around it"}},
+		"a newline after the secret":      {body: knownBody, signature: knownHex, secret: knownSecret + "\n", says: []string{"the secret has white space around it"}},
+		"the secret in double quotes":     {body: knownBody, signature: knownHex, secret: `"` + knownSecret + `"`, says: []string{"the secret has quotes around it"}},
+		"the secret in single quotes":     {body: knownBody, signature: knownHex, secret: `'` + knownSecret + `'`, says: []string{"the secret has quotes around it"}},
+		"quotes and a newline":            {body: knownBody, signature: knownHex, secret: ` "` + knownSecret + "\"\n", says: []string{"the secret has quotes around it"}},
+		"a BOM before the secret":         {body: knownBody, signature: knownHex, secret: "\uFEFF" + knownSecret, says: []string{"the secret begins with a byte order mark"}},
+		"the sender's ends in a newline":  {body: knownBody, signature: walletcrew.Sign(knownSecret+"\n", []byte(knownBody)), says: []string{"sender's secret ends in a line break"}},
+		"the sender decoded hexadecimal":  {body: knownBody, signature: walletcrew.Sign(walletcrew.Secret(decodedHex), []byte(knownBody)), secret: hexSecret, says: []string{"decoded from hexadecimal as the key"}},
+		"the sender decoded base64":       {body: knownBody, signature: walletcrew.Sign(walletcrew.Secret(decodedB64), []byte(knownBody)), secret: b64Secret, says: []string{"decoded from base64 as the key"}},
+		"the receiver decoded hex":        {body: knownBody, signature: walletcrew.Sign(hexSecret, []byte(knownBody)), secret: walletcrew.Secret(decodedHex), says: []string{"was decoded from hexadecimal"}},
+		"the receiver decoded base64":     {body: knownBody, signature: walletcrew.Sign(b64Secret, []byte(knownBody)), secret: walletcrew.Secret(decodedB64), says: []string{"was decoded from base64"}},
+		"a quoted secret, an added line":  {body: knownBody + "\n", signature: knownHex, secret: `"` + knownSecret + `"`, says: []string{"quotes around it", "line break that wasn't signed"}},
+		"a log's word for a secret":       {body: knownBody, signature: knownHex, secret: "[redacted]", says: []string{"read from a log"}},
+		"the decoded secret, reserialise": {body: two, signature: walletcrew.Sign(walletcrew.Secret(decodedHex), []byte(knownBody)), secret: hexSecret, says: []string{"decoded from hexadecimal", "encoded again"}},
+
+		// The signature.
+		"no signature":                   {body: knownBody, signature: "", says: []string{"the signature is missing"}},
+		"a signature of spaces":          {body: knownBody, signature: "  ", says: []string{"the signature is missing"}},
+		"nothing after the prefix":       {body: knownBody, signature: "sha256= ", says: []string{"the signature is missing"}},
+		"cut":                            {body: knownBody, signature: knownHex[:40], says: []string{"cut off: 40 characters of 64"}},
+		"cut to one less":                {body: knownBody, signature: knownHex[:63], says: []string{"cut off: 63 characters of 64"}},
+		"cut, upper case":                {body: knownBody, signature: strings.ToUpper(knownHex)[:40], says: []string{"cut off: 40 characters of 64"}},
+		"base64 cut":                     {body: knownBody, signature: knownBase64[:30], says: []string{"cut off: 30 characters of 44"}},
+		"cut to the length of base64":    {body: cutToBase64, signature: walletcrew.Sign(knownSecret, []byte(cutToBase64))[:43], says: []string{"cut off: 43 characters of 64"}},
+		"something else around it":       {body: knownBody, signature: "v1=" + knownHex + ",v0=0", says: []string{"something else around it"}},
+		"in quotes":                      {body: knownBody, signature: `"` + knownBase64 + `"`, says: []string{"something else around it"}},
+		"mixed case":                     {body: knownBody, signature: strings.ToUpper(knownHex[:32]) + knownHex[32:], says: []string{"letters' case of the signature"}},
+		"mixed case of another":          {body: knownBody, signature: "A" + strings.Repeat("b", 63), says: []string{"upper and lower case mixed"}},
+		"base64 in lower case":           {body: knownBody, signature: strings.ToLower(knownBase64), says: []string{"letters' case of the signature"}},
+		"base64 in upper case, unpadded": {body: knownBody, signature: strings.ToUpper(strings.TrimRight(knownBase64, "=")), says: []string{"letters' case of the signature"}},
+		"HMAC-SHA-1":                     {body: knownBody, signature: hex.EncodeToString(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
+		"HMAC-SHA-1 in base64":           {body: knownBody, signature: b64(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
+		"HMAC-SHA-512":                   {body: knownBody, signature: hex.EncodeToString(sumOf(sha512.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-512"}},
+		"HMAC-SHA-384":                   {body: knownBody, signature: b64(sumOf(sha512.New384, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-384"}},
+		"HMAC-MD5":                       {body: knownBody, signature: hex.EncodeToString(sumOf(md5.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-MD5"}},
+		"SHA-1's length":                 {body: knownBody, signature: strings.Repeat("ab", 20), says: []string{"the length of SHA-1"}},
+		"SHA-512's length":               {body: knownBody, signature: b64(make([]byte, 64)), says: []string{"the length of SHA-512"}},
+		"a plain SHA-256":                {body: knownBody, signature: plainSHA256(knownBody), says: []string{"plain SHA-256"}},
+		"no signature at all":            {body: knownBody, signature: "Bearer abc", says: []string{"isn't one", "10 came"}},
+		"64 characters of something":     {body: knownBody, signature: strings.Repeat("!", 64), says: []string{"isn't one", "64 came"}},
+		"one character":                  {body: knownBody, signature: knownHex[:1], says: []string{"isn't one", "1 came"}},
+
+		// What nothing explains.
+		"another secret":       {body: knownBody, signature: knownHex, secret: otherSecret},
+		"another body":         {body: knownBody, signature: sign(`{"__id":"2"}`)},
+		"a random signature":   {body: knownBody, signature: nowhere},
+		"a truncated body":     {body: knownBody[:100], signature: knownHex},
+		"a member was renamed": {body: strings.Replace(knownBody, "passId", "pass_id", 1), signature: knownHex},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secret := tt.secret
+			if secret == "" {
+				secret = knownSecret
+			}
+			findings := verifier.Diagnose([]byte(tt.body), tt.signature, secret)
+			if len(tt.says) == 0 {
+				assert.Nil(t, findings, "nothing explains it, and so nothing may be said")
+				return
+			}
+			require.NotEmpty(t, findings, "Diagnose must find it")
+			all := strings.Join(findings, " | ")
+			for _, words := range tt.says {
+				assert.Contains(t, all, words)
+			}
+			assert.Len(t, findings, 1, "one cause, one finding")
+			nothingOf(t, findings, tt.body, tt.signature, secret)
+		})
+	}
+}
+
+// cutToBase64 is a body the first 43 characters of whose hexadecimal signature are base64 of 32 bytes too.
+var cutToBase64 = func() string {
+	for i := 0; ; i++ {
+		body := fmt.Sprintf(`{"n":%d}`, i)
+		if _, err := walletcrew.ParseSignature(walletcrew.Sign(knownSecret, []byte(body))[:43]); err == nil {
+			return body
+		}
+	}
+}()
+
+func plainSHA256(body string) string {
+	sum := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(sum[:])
+}
+
+// nothingOf checks that no finding holds eight characters in a row of what must not come into a log.
+func nothingOf(t *testing.T, findings []string, body, signature string, secret walletcrew.Secret) {
+	t.Helper()
+	all := strings.Join(findings, "\n")
+	for what, text := range map[string]string{"the body": body, "the signature": signature, "the secret": string(secret)} {
+		if text == "[redacted]" {
+			continue
+		}
+		for i := 0; i+8 <= len(text); i++ {
+			if part := text[i : i+8]; strings.Contains(all, part) && strings.TrimSpace(part) != "" {
+				assert.Fail(t, "a finding holds "+what, "%q", part)
+				return
+			}
+		}
+	}
+}
+
+func TestDiagnoseOfNothing(t *testing.T) {
+	t.Parallel()
+	findings := verifier.Diagnose(nil, "", "")
+	require.Len(t, findings, 3, "each of the three is missing")
+	assert.Contains(t, findings[0], "secret is empty")
+	assert.Contains(t, findings[1], "body is empty")
+	assert.Contains(t, findings[2], "signature is missing")
+
+	assert.Contains(t, strings.Join(verifier.Diagnose([]byte(knownBody), knownHex, ""), "|"), "secret is empty")
+	signedByNothing := walletcrew.Sign("", []byte(knownBody))
+	assert.Equal(t, 1, len(verifier.Diagnose([]byte(knownBody), signedByNothing, "")), "an empty secret is never right, also where the signature is its own")
+	assert.Nil(t, verifier.Diagnose([]byte(knownBody), signedByNothing, knownSecret), "that a sender used an empty secret isn't this one's fault")
+	assert.Nil(t, verifier.Diagnose(nil, walletcrew.Sign(knownSecret, nil), knownSecret), "an empty body that was signed is right")
+}
+
+// What Diagnose says must be so: it may not guess. Random bodies, secrets and signatures have no cause that it could prove.
+func TestDiagnoseNeverSaysWhatIsNotSo(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same in each run
+	text := func(letters string, n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = letters[random.IntN(len(letters))]
+		}
+		return string(b)
+	}
+	const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	bodies := []func() string{
+		func() string { return knownBody },
+		func() string { return text("\x00\x01{}[]\":,\\ \n\r\txyz\xff", 1+random.IntN(60)) },
+		func() string {
+			return fmt.Sprintf(`{"__id":%d,"a":[%d,{"b":"%s"}]}`, random.Int(), random.Int(), text("abc<>& ", 10))
+		},
+		func() string { return "{\n  \"a\": \"" + text(alphanumeric, 5) + "\"\n}\n" },
+		func() string { return base64.StdEncoding.EncodeToString([]byte(text("{}\"a:", 12))) },
+	}
+	secrets := []func() string{
+		func() string { return text(alphanumeric, 64) },
+		func() string { return text("0123456789abcdef", 64) },
+		func() string { return " \"" + text(alphanumeric, 20) + "\"\n" },
+		func() string { return base64.StdEncoding.EncodeToString([]byte(text(alphanumeric, 30))) },
+	}
+	signatures := []func() string{
+		func() string { return text("0123456789abcdef", 64) },
+		func() string { return text("0123456789ABCDEF", 64) },
+		func() string { return base64.StdEncoding.EncodeToString([]byte(text(alphanumeric, 32))) },
+		func() string {
+			return walletcrew.Sign(walletcrew.Secret(text(alphanumeric, 64)), []byte(text(alphanumeric, 9)))
+		},
+	}
+	rounds := 3000
+	if testing.Short() || raceDetector {
+		rounds = 500
+	}
+	for range rounds {
+		body, secret, signature := bodies[random.IntN(len(bodies))](), secrets[random.IntN(len(secrets))](), signatures[random.IntN(len(signatures))]()
+		if findings := verifier.Diagnose([]byte(body), signature, walletcrew.Secret(secret)); findings != nil {
+			require.Fail(t, "a finding that can't be so", "body %q, secret %q, signature %q: %q", body, secret, signature, findings)
+		}
+		// The right secret's signature is nil, whatever the body.
+		require.Nil(t, verifier.Diagnose([]byte(body), walletcrew.Sign(walletcrew.Secret(secret), []byte(body)), walletcrew.Secret(secret)))
+		// The right signature of a body, and another secret: nothing either.
+		require.Nil(t, verifier.Diagnose([]byte(body), walletcrew.Sign(walletcrew.Secret(text(alphanumeric, 64)), []byte(body)), walletcrew.Secret(secret)))
+	}
+	// Malformed ones: only what can be seen from the signature alone.
+	for range rounds {
+		signature := text("!+/=-_ "+alphanumeric, 1+random.IntN(140))
+		findings := verifier.Diagnose([]byte(knownBody), signature, knownSecret)
+		all := strings.Join(findings, "|")
+		for _, claim := range []string{"right", "made with", "encoded again", "the secret", "the body"} {
+			require.NotContains(t, all, claim, "signature %q", signature)
+		}
+		nothingOf(t, findings, knownBody, signature, knownSecret)
+	}
+}
+
+func TestDiagnoseLeavesTheBodyAsItWas(t *testing.T) {
+	t.Parallel()
+	backing := []byte(knownBody + "behind it")
+	body := backing[:len(knownBody)]
+	verifier.Diagnose(body, nowhere, knownSecret)
+	assert.Equal(t, knownBody+"behind it", string(backing), "nothing is written behind the body either")
+}
+
+// Not parallel: it measures.
+func TestDiagnoseOfAMebibyteTakesUnderTwoSeconds(t *testing.T) {
+	// Each with 2 s, but for the race detector, which takes its time.
+	most := 2 * time.Second
+	if raceDetector {
+		most = 20 * time.Second
+	}
+	list := `{"list":[` + strings.Repeat(`{"id":"a1B2c","n":1},`, (1<<20)/22) + `1]}`
+	var deep strings.Builder // whose indentation would be gigabytes
+	deep.WriteString(`{"a":[0`)
+	for deep.Len() < 1<<20-20_000 {
+		deep.WriteString("," + strings.Repeat("[", 9000) + strings.Repeat("]", 9000))
+	}
+	deep.WriteString("]}")
+	for name, tt := range map[string]struct {
+		body   string
+		secret walletcrew.Secret
+	}{
+		"one long text":           {string(paddedBody(1 << 20)), knownSecret},
+		"a list":                  {list, knownSecret},
+		"nested as deep as it be": {deep.String(), knownSecret},
+		"only brackets":           {strings.Repeat("[", 1<<20), knownSecret},
+		"base64":                  {base64.StdEncoding.EncodeToString(make([]byte, 3<<18)), knownSecret},
+		"a secret of many kinds":  {list, ` "0011223344556677"` + "\n"},
+	} {
+		began := time.Now()
+		verifier.Diagnose([]byte(tt.body), nowhere, tt.secret)
+		took := time.Since(began)
+		t.Logf("%s: %v", name, took)
+		assert.Less(t, took, most, "%s, %d bytes", name, len(tt.body))
+	}
+}

@@ -1,0 +1,512 @@
+package verifier_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// fakeAPI is the management API as a transport, so that it lives in a synctest bubble, and as a handler.
+type fakeAPI struct {
+	mu      sync.Mutex
+	secrets []walletcrew.Secret // of the webhooks; every second webhook is disabled
+	status  int                 // 0: 200
+	err     error               // no answer at all
+	takes   time.Duration       // an answer
+	calls   int
+	failed  int
+}
+
+func (f *fakeAPI) set(secrets ...walletcrew.Secret) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.secrets, f.status, f.err = secrets, 0, nil
+}
+
+func (f *fakeAPI) down(status int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status, f.err = status, err
+}
+
+func (f *fakeAPI) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
+// answer counts the call and says what is answered, and after how long.
+func (f *fakeAPI) answer() (status int, body []byte, takes time.Duration, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	if f.err != nil || f.status != 0 {
+		f.failed++
+		return f.status, []byte(`{"title":"no"}`), f.takes, f.err
+	}
+	type webhook struct {
+		ID       string   `json:"id"`
+		Endpoint string   `json:"endpoint"`
+		Events   []string `json:"events"`
+		Enabled  bool     `json:"enabled"`
+		Secret   string   `json:"signatureSecret"`
+	}
+	list := []webhook{}
+	for i, secret := range f.secrets {
+		list = append(list, webhook{fmt.Sprintf("w%04d", i), "https://shop.example/hooks", []string{"*"}, i%2 == 0, string(secret)})
+	}
+	body, err = json.Marshal(list)
+	return http.StatusOK, body, f.takes, err
+}
+
+func (f *fakeAPI) RoundTrip(r *http.Request) (*http.Response, error) {
+	status, body, takes, err := f.answer()
+	select {
+	case <-time.After(takes):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(string(body))), ContentLength: int64(len(body)),
+	}, nil
+}
+
+// client sends without retries, so that each look is one call.
+func (f *fakeAPI) client(t testing.TB, opts ...walletcrew.Option) *walletcrew.Client {
+	t.Helper()
+	c, err := walletcrew.NewClient("acme", append([]walletcrew.Option{
+		walletcrew.WithAPIKey("key"), walletcrew.WithHTTPClient(&http.Client{Transport: f}), walletcrew.WithRetries(0, 0, 0),
+	}, opts...)...)
+	require.NoError(t, err)
+	return c
+}
+
+// sentWith is the status that a delivery signed with secret would be answered with.
+func sentWith(v *verifier.Verifier, secret walletcrew.Secret) int {
+	body := []byte(knownBody)
+	return verifier.StatusCode(v.Verify(context.Background(), "acme", body, walletcrew.Sign(secret, body)))
+}
+
+func TestFromAPIOverHTTPLoadsOnceAndTakesDisabledWebhooksToo(t *testing.T) {
+	t.Parallel()
+	api := &fakeAPI{}
+	api.set("enabled-1", "disabled-2", knownSecret, "", "disabled-4")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "GET /api/acme/webhooks", r.Method+" "+r.URL.String())
+		assert.Equal(t, "key", r.Header.Get("X-API-KEY"))
+		status, body, _, _ := api.answer()
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+	}))
+	defer server.Close()
+	client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithBaseURL(server.URL))
+	require.NoError(t, err)
+	v := verifierOf(t, verifier.FromAPI(client))
+	assert.Zero(t, api.asked(), "nothing is asked before the first delivery")
+
+	for range 50 {
+		for _, secret := range []walletcrew.Secret{"enabled-1", "disabled-2", knownSecret, "disabled-4"} {
+			require.Equal(t, 204, sentWith(v, secret), "the secret of every webhook is accepted, of disabled ones too (%d)", len(secret))
+		}
+	}
+	assert.Equal(t, 1, api.asked(), "the webhooks are listed once for 200 deliveries")
+	for _, tenant := range []string{"acme", "globex", ""} {
+		assert.NoError(t, v.Verify(t.Context(), tenant, []byte(knownBody), knownHex), "whatever tenant the header names: %q", tenant)
+	}
+	assert.Equal(t, 401, sentWith(v, ""), "a webhook without a secret doesn't make the empty one valid")
+}
+
+func TestFromAPIFindsAWebhookMadeAMomentAgo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.set(otherSecret, knownSecret)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "the first delivery of a new webhook is accepted at once")
+		assert.Equal(t, 2, api.asked())
+		assert.Equal(t, 204, sentWith(v, otherSecret))
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+		assert.Equal(t, 2, api.asked(), "both are cached then")
+	})
+}
+
+func TestFromAPIOfATenantWithoutWebhooksKnowsNoTenant(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		err := v.Verify(t.Context(), "acme", []byte(knownBody), knownHex)
+		assert.ErrorIs(t, err, verifier.ErrUnknownTenant)
+		assert.Equal(t, 401, verifier.StatusCode(err))
+		api.set(knownSecret)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "its first webhook is found")
+	})
+}
+
+func TestFromAPILooksFiveTimesAndThenOnceEachHalfMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		forged := func(want int, message string) {
+			t.Helper()
+			require.Equal(t, 401, sentWith(v, "forged"))
+			assert.Equal(t, want, api.asked(), message)
+		}
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		for i := range 5 {
+			forged(1+i+1, "each of the first five looks")
+		}
+		forged(6, "the sixth doesn't")
+		time.Sleep(30*time.Second - time.Nanosecond)
+		forged(6, "nor does one just under 30 s later")
+		time.Sleep(time.Nanosecond)
+		forged(7, "after 30 s, one looks")
+		forged(7, "and only one")
+		time.Sleep(75 * time.Second)
+		forged(8, "two after 75 s: the first")
+		forged(9, "two after 75 s: the second")
+		forged(9, "no third")
+		time.Sleep(15 * time.Second)
+		forged(10, "the half minute that had begun counts")
+		time.Sleep(9 * time.Minute)
+		for i := range 5 {
+			forged(10+i+1, "after a long pause there are five again")
+		}
+		forged(15, "and not more")
+
+		api.set(otherSecret, knownSecret)
+		assert.Equal(t, 401, sentWith(v, knownSecret), "with no look left, a new webhook must wait")
+		time.Sleep(30 * time.Second)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "for half a minute at most")
+	})
+}
+
+func TestFromAPISharesOneCallAmongAllWhoAskAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: 2 * time.Second}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		atOnce := func(secret walletcrew.Secret, want int) {
+			var wg sync.WaitGroup
+			for range 100 {
+				wg.Go(func() { assert.Equal(t, want, sentWith(v, secret)) })
+			}
+			wg.Wait()
+		}
+		atOnce(otherSecret, 204)
+		assert.Equal(t, 1, api.asked(), "100 first deliveries share one call")
+		atOnce("forged", 401)
+		assert.Equal(t, 2, api.asked(), "100 forged ones share one call")
+		api.set(otherSecret, knownSecret)
+		atOnce(knownSecret, 204)
+		assert.Equal(t, 3, api.asked(), "100 of a new webhook share one call")
+	})
+}
+
+func TestFromAPIAFailedLookCostsASecondButNoToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.down(http.StatusBadGateway, nil)
+		for i := range 60 {
+			for range 10 {
+				require.Equal(t, 401, sentWith(v, "forged"), "what doesn't fit the cached secrets is refused")
+			}
+			assert.Equal(t, 1+i+1, api.asked(), "one call a second while the API fails")
+			time.Sleep(time.Second)
+		}
+		api.set(otherSecret)
+		before := api.asked()
+		for range 10 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+		}
+		assert.Equal(t, 5, api.asked()-before, "60 failed looks took none of the five tokens")
+	})
+}
+
+func TestFromAPIGoesOnWithTheSecretsItHasWhileTheAPIIsDown(t *testing.T) {
+	t.Parallel()
+	for name, down := range map[string]struct {
+		status int
+		err    error
+	}{
+		"500": {500, nil}, "429": {429, nil}, "the key was revoked": {401, nil}, "the scope is gone": {403, nil}, "no connection": {0, errors.New("connection refused")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				api := &fakeAPI{}
+				api.set(knownSecret)
+				v := verifierOf(t, verifier.FromAPI(api.client(t)))
+				require.Equal(t, 204, sentWith(v, knownSecret))
+				api.down(down.status, down.err)
+				for range 100 {
+					assert.Equal(t, 204, sentWith(v, knownSecret), "good deliveries are accepted for as long as the API is down")
+					assert.Equal(t, 401, sentWith(v, "forged"), "bad ones are refused: the cached secrets say so")
+					time.Sleep(time.Minute)
+				}
+				synctest.Wait()
+				api.set(otherSecret)
+				time.Sleep(2 * time.Second)
+				assert.Equal(t, 204, sentWith(v, otherSecret), "when it is back, the new list counts")
+				assert.Equal(t, 401, sentWith(v, knownSecret), "and only the new list")
+			})
+		})
+	}
+}
+
+func TestFromAPIAnswers503UntilItHasHadSecretsAndThenRecovers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.down(http.StatusForbidden, nil)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		for i := range 10 {
+			for _, secret := range []walletcrew.Secret{knownSecret, "forged"} {
+				err := v.Verify(t.Context(), "acme", []byte(knownBody), walletcrew.Sign(secret, []byte(knownBody)))
+				require.ErrorIs(t, err, verifier.ErrSecretsUnavailable)
+				assert.Equal(t, 503, verifier.StatusCode(err), "without secrets nothing can be said of a signature: 503, not 401")
+				assert.ErrorIs(t, err, walletcrew.ErrForbidden, "the cause is named, within the pause too")
+				assert.ErrorContains(t, err, "Webhook.Read", "and what to do about it")
+			}
+			assert.Equal(t, i+1, api.asked(), "within a second of a failure it doesn't ask again")
+			time.Sleep(time.Second)
+		}
+		api.set(knownSecret)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "it recovers by itself")
+		before := api.asked()
+		for range 10 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+		}
+		assert.Equal(t, 5, api.asked()-before, "the first load costs no token")
+	})
+}
+
+func TestFromAPIReviewsItsSecretsInTheBackgroundAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: 5 * time.Second}
+		api.set(knownSecret, otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		api.set(otherSecret) // the webhook is deleted
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+		assert.Equal(t, 1, api.asked(), "ten minutes old is not yet too old")
+		time.Sleep(time.Second)
+
+		began := time.Now()
+		for range 100 {
+			assert.Equal(t, 204, sentWith(v, otherSecret))
+		}
+		assert.Zero(t, time.Since(began), "no delivery waits for the review")
+		time.Sleep(6 * time.Second)
+		assert.Equal(t, 2, api.asked(), "one review for all of them")
+		assert.Equal(t, 401, sentWith(v, knownSecret), "the deleted webhook's secret is refused after the review")
+		assert.Equal(t, 204, sentWith(v, otherSecret))
+	})
+}
+
+func TestFromAPIAReviewThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		api.down(http.StatusServiceUnavailable, nil)
+		time.Sleep(11 * time.Minute)
+		for i := range 5 {
+			for range 10 {
+				assert.Equal(t, 204, sentWith(v, knownSecret), "a failed review takes nothing away")
+				synctest.Wait()
+			}
+			assert.Equal(t, 1+i+1, api.asked(), "one try a second")
+			time.Sleep(time.Second)
+		}
+		api.set(knownSecret)
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		synctest.Wait()
+		after := api.asked()
+		time.Sleep(9 * time.Minute)
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		synctest.Wait()
+		assert.Equal(t, after, api.asked(), "once it succeeded, it is done for ten minutes")
+	})
+}
+
+func TestFromAPIAFloodOfForgedDeliveriesIsNoFloodOfCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: 10 * time.Millisecond}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				for range 200 {
+					assert.Equal(t, 401, sentWith(v, "forged"))
+				}
+			})
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, api.asked(), 6, "10,000 forged deliveries make at most 6 calls")
+		assert.Equal(t, 204, sentWith(v, knownSecret), "and good ones are served meanwhile")
+	})
+}
+
+func TestFromAPIAFloodWhileTheAPIHangsHoldsUpNoGoodDelivery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		api.mu.Lock()
+		api.takes = time.Hour
+		api.mu.Unlock()
+		var wg sync.WaitGroup
+		began := time.Now()
+		for range 100 {
+			wg.Go(func() { assert.Equal(t, 401, sentWith(v, "forged")) })
+		}
+		synctest.Wait()
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+		assert.Zero(t, time.Since(began), "good deliveries don't wait for the look")
+		wg.Wait()
+		assert.Equal(t, 10*time.Second, time.Since(began), "a look is given up after 10 s")
+		assert.Equal(t, 2, api.asked())
+	})
+}
+
+func TestFromAPIAHangingFirstLookIs503InTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: time.Hour}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		began := time.Now()
+		assert.Equal(t, 503, sentWith(v, knownSecret))
+		assert.LessOrEqual(t, time.Since(began), 25*time.Second, "the platform waits 30 s")
+	})
+}
+
+func TestFromAPIAnAskerWhoGivesUpDoesNotFailTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: 3 * time.Second}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		first, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := v.Verify(first, "acme", []byte(knownBody), knownHex)
+			assert.ErrorIs(t, err, context.Canceled, "who gave up hears so at once")
+			assert.Equal(t, 503, verifier.StatusCode(err))
+		})
+		synctest.Wait()
+		for range 20 {
+			wg.Go(func() { assert.Equal(t, 204, sentWith(v, knownSecret), "the others get the answer") })
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		cancel()
+		wg.Wait()
+		assert.Equal(t, 1, api.asked(), "and it is the same call")
+	})
+}
+
+func TestFromAPIGoesOnAfterItsOnlyAskerLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: 3 * time.Second}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, v.Verify(ctx, "acme", []byte(knownBody), knownHex), context.DeadlineExceeded)
+		time.Sleep(3 * time.Second)
+		began := time.Now()
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+		assert.Zero(t, time.Since(began), "what the first one asked for is there for the second")
+		assert.Equal(t, 1, api.asked())
+	})
+}
+
+// forwarding is how a user puts metrics, say, around a source.
+type forwarding struct {
+	source verifier.SecretSource
+	mu     sync.Mutex
+	looked int
+}
+
+func (f *forwarding) Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
+	return f.source.Secrets(ctx, tenantID)
+}
+
+func (f *forwarding) Refresh(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
+	f.mu.Lock()
+	f.looked++
+	f.mu.Unlock()
+	return f.source.(verifier.Refresher).Refresh(ctx, tenantID)
+}
+
+func TestFromAPIWorksBehindAWrapperThatForwards(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		wrapped := &forwarding{source: verifier.FromAPI(api.client(t))}
+		v := verifierOf(t, wrapped)
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.set(otherSecret, knownSecret)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "the refresh goes through the wrapper")
+		assert.Equal(t, 1, wrapped.looked)
+		for range 1000 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+		}
+		assert.LessOrEqual(t, api.asked(), 6, "and is limited as without it")
+	})
+}
+
+func TestFromAPIRetriesOfTheClientStayWithinOneLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.down(http.StatusServiceUnavailable, nil)
+		v := verifierOf(t, verifier.FromAPI(api.client(t, walletcrew.WithRetries(3, 500*time.Millisecond, 30*time.Second))))
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { assert.Equal(t, 503, sentWith(v, knownSecret)) })
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, api.asked(), 4, "ten deliveries cause one look of at most four attempts")
+	})
+}

@@ -1,0 +1,720 @@
+package verifier_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// A fakeDeduper answers what it is told to, and else that the event is claimed; it keeps what it was asked.
+type fakeDeduper struct {
+	claims                              []verifier.Claim // one for each Claim
+	claimErr, completeErr, releaseErr   error
+	claimPanic, completePanic, relPanic any
+
+	mu    sync.Mutex
+	calls []string
+	keys  []string
+	lease time.Duration
+}
+
+func (f *fakeDeduper) note(call, key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls, f.keys = append(f.calls, call), append(f.keys, key)
+}
+
+func (f *fakeDeduper) did() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.calls...)
+}
+
+func (f *fakeDeduper) Claim(_ context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+	f.note("claim", key)
+	if f.claimPanic != nil {
+		panic(f.claimPanic)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lease = lease
+	if len(f.claims) > 0 {
+		claim := f.claims[0]
+		f.claims = f.claims[1:]
+		return claim, f.claimErr
+	}
+	return verifier.Claim{State: verifier.Claimed, Token: "token of " + key}, f.claimErr
+}
+
+func (f *fakeDeduper) Complete(ctx context.Context, key, token string) error {
+	return f.settle(ctx, "complete", key, token, f.completeErr, f.completePanic)
+}
+
+func (f *fakeDeduper) Release(ctx context.Context, key, token string) error {
+	return f.settle(ctx, "release", key, token, f.releaseErr, f.relPanic)
+}
+
+func (f *fakeDeduper) settle(ctx context.Context, call, key, token string, err error, value any) error {
+	if ctx.Err() != nil {
+		call += " under a context that has ended"
+	}
+	if token != "token of "+key {
+		call += " with another token"
+	}
+	f.note(call, key)
+	if value != nil {
+		panic(value)
+	}
+	return err
+}
+
+// keyOf returns by which key a delivery is remembered.
+func keyOf(t testing.TB, source verifier.SecretSource, r *http.Request) string {
+	t.Helper()
+	d := new(fakeDeduper)
+	h := verifier.NewHandler(verifierOf(t, source), succeed, verifier.WithLogger(silentLog()), verifier.WithDeduper(d))
+	requireStatus(t, 204, send(h, r), "a good delivery")
+	if len(d.keys) == 0 {
+		return ""
+	}
+	return d.keys[0]
+}
+
+// --- claim, run, complete or release ---
+
+func TestAnEventIsHandledOnceAndThenADuplicate(t *testing.T) {
+	t.Parallel()
+	seen, calls := new(outcomes), 0
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls++; return nil },
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(seen.observe))
+	for range 5 {
+		requireStatus(t, 204, send(h, eventWith("1")), "also a duplicate is acknowledged, or it would come for ever")
+	}
+	requireStatus(t, 204, send(h, eventWith("2")), "another event")
+	assert.Equal(t, 2, calls, "the function runs once for each event")
+	assert.Equal(t, verifier.Duplicate, seen.all()[4].Result)
+	assert.NotNil(t, seen.all()[4].Event)
+}
+
+func TestTheDeduperIsAskedBeforeAndToldAfter(t *testing.T) {
+	t.Parallel()
+	d := new(fakeDeduper)
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { d.note("run", ""); return nil }, verifier.WithDeduper(d))
+	requireStatus(t, 204, send(h, eventWith("1")), "handled")
+	assert.Equal(t, []string{"claim", "run", "complete"}, d.did())
+	assert.Equal(t, 35*time.Second, d.lease, "the lease is longer than the function's time, or the event could be claimed while it runs")
+}
+
+func TestAFailedEventIsRunByTheNextDelivery(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(context.Context) error{
+		"error":   func(context.Context) error { return errors.New("disk full") },
+		"panic":   func(context.Context) error { panic("boom") },
+		"timeout": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
+					calls++
+					if calls < 3 {
+						return fail(ctx)
+					}
+					return nil
+				}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+				for i, ok := range []bool{false, false, true, true} {
+					got := send(h, eventWith("1"))
+					synctest.Wait()
+					assert.Equal(t, ok, got.StatusCode == 204, "delivery %d was answered with %d", i+1, got.StatusCode)
+				}
+				assert.Equal(t, 3, calls, "two failures, one success, and nothing for the duplicate")
+			})
+		})
+	}
+}
+
+func TestACrashedEventIsRunWhenItsLeaseHasRunOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared := verifier.NewMemoryDeduper(0, 0)
+		key := keyOf(t, verifier.Static(knownSecret), eventWith("1"))
+		claim, err := shared.Claim(t.Context(), key, 35*time.Second) // by a process that crashes then
+		require.NoError(t, err)
+		require.Equal(t, verifier.Claimed, claim.State)
+
+		calls := 0
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls++; return nil }, verifier.WithDeduper(shared))
+		requireStatus(t, 503, send(h, eventWith("1")), "as far as anyone knows, the other process is at it")
+		time.Sleep(35 * time.Second)
+		requireStatus(t, 204, send(h, eventWith("1")), "the lease has run out")
+		assert.Equal(t, 1, calls, "the event isn't lost")
+		require.ErrorIs(t, shared.Complete(t.Context(), key, claim.Token), verifier.ErrLeaseLost)
+	})
+}
+
+func TestAFunctionThatNeverReturnsDoesNotHoldItsEventForEver(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]func() verifier.Deduper{
+		"with a deduper":        func() verifier.Deduper { return verifier.NewMemoryDeduper(0, 0) },
+		"with one that is down": func() verifier.Deduper { return &fakeDeduper{claimErr: errors.New("down")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				stuck := make(chan struct{})
+				var calls atomic.Int32
+				book := new(logbook)
+				h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+					if calls.Add(1) == 1 {
+						<-stuck
+						return errors.New("too late")
+					}
+					return nil
+				}, verifier.WithDeduper(d()), verifier.ContinueWithoutDeduper(), verifier.WithLogger(book.logger()))
+				began := time.Now()
+				requireStatus(t, 503, send(h, eventWith("1")), "the first delivery's function is stuck")
+				requireStatus(t, 204, send(h, eventWith("1")), "the lease runs out, and the next delivery runs the event")
+				assert.Equal(t, 35*time.Second, time.Since(began), "it ran when the lease had run out, not before")
+				close(stuck)
+				synctest.Wait()
+				assert.Contains(t, book.String(), "too late", "the late result is in the log")
+			})
+		})
+	}
+}
+
+func TestTheLateFinisherOfAnOldLeaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]error{"late success": nil, "late failure": errors.New("disk full")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				// Two replicas with one deduper. The first function takes 50 s; its lease runs out after 35.
+				shared, book := verifier.NewMemoryDeduper(0, 0), new(logbook)
+				first := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(50 * time.Second); return late },
+					verifier.WithDeduper(shared), verifier.WithLogger(book.logger()))
+				running, secondMay := 0, make(chan struct{})
+				second := handlerOf(t, func(context.Context, *walletcrew.Event) error { running++; <-secondMay; return nil },
+					verifier.WithDeduper(shared))
+
+				requireStatus(t, 503, send(first, eventWith("1")), "25 s have gone")
+				time.Sleep(11 * time.Second) // 36 s: the lease has run out
+				answers := make(chan int, 1)
+				go func() { answers <- send(second, eventWith("1")).StatusCode }()
+				time.Sleep(15 * time.Second) // 51 s: the first has ended
+				synctest.Wait()
+				require.Equal(t, 1, running, "the second took the event over")
+				assert.Contains(t, book.String(), "the lease is lost", "what the first came to is in the log")
+
+				third := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+					assert.Fail(t, "the event ran a third time, while the second had it")
+					return nil
+				}, verifier.WithDeduper(shared))
+				requireStatus(t, 503, send(third, eventWith("1")), "the old lease's end neither completed nor released the new one")
+				close(secondMay)
+				assert.Equal(t, 204, <-answers, "the second completes its own lease")
+				requireStatus(t, 204, send(third, eventWith("1")), "done")
+			})
+		})
+	}
+}
+
+// --- held ---
+
+func TestADeliveryWaitsForTheOneInThisProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		seen, calls := new(outcomes), 0
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			calls++
+			time.Sleep(10 * time.Second)
+			return nil
+		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(seen.observe))
+		go send(h, eventWith("1"))
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		requireStatus(t, 204, send(h, eventWith("1")), "the event was handled")
+		assert.Equal(t, 6*time.Second, time.Since(began), "the second waits no longer than the first takes")
+		synctest.Wait()
+		assert.Equal(t, 1, calls)
+		assert.ElementsMatch(t, []verifier.Result{verifier.Handled, verifier.Duplicate},
+			[]verifier.Result{seen.all()[0].Result, seen.all()[1].Result})
+	})
+}
+
+func TestADeliveryThatWaitedRunsTheEventIfTheFirstFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			calls++
+			time.Sleep(10 * time.Second)
+			if calls == 1 {
+				return errors.New("disk full")
+			}
+			return nil
+		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+		first := make(chan int, 1)
+		go func() { first <- send(h, eventWith("1")).StatusCode }()
+		time.Sleep(time.Second)
+		requireStatus(t, 204, send(h, eventWith("1")), "the second ran it")
+		assert.Equal(t, 500, <-first)
+		assert.Equal(t, 2, calls)
+	})
+}
+
+func TestADeliveryWaitsNoLongerThanTheTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		seen := new(outcomes)
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(30 * time.Second); return nil },
+			verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(seen.observe))
+		go send(h, eventWith("1"))
+		time.Sleep(time.Second)
+		began := time.Now()
+		got := send(h, eventWith("1"))
+		requireStatus(t, 503, got, "nobody knows yet what became of the event")
+		assert.Equal(t, "10", got.Header.Get("Retry-After"))
+		assert.Equal(t, 25*time.Second, time.Since(began), "the answer must come before the platform gives up")
+		assert.Equal(t, verifier.InFlight, seen.all()[1].Result)
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAnEventThatAnotherProcessHoldsIs503(t *testing.T) {
+	t.Parallel()
+	seen := new(outcomes)
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+		assert.Fail(t, "another process is at it")
+		return nil
+	}, verifier.WithDeduper(&fakeDeduper{claims: []verifier.Claim{{State: verifier.Held}}}), verifier.WithObserver(seen.observe))
+	got := send(h, eventWith("1"))
+	requireStatus(t, 503, got, "it isn't done yet: acknowledging it could lose it")
+	assert.Equal(t, "10", got.Header.Get("Retry-After"))
+	assert.Equal(t, verifier.InFlight, seen.only(t).Result)
+}
+
+// --- a deduper that fails ---
+
+func TestCompletingThatFailsIsStill204(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]*fakeDeduper{
+		"error": {completeErr: errors.New("connection reset")},
+		"panic": {completePanic: "connection reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			book, seen := new(logbook), new(outcomes)
+			h := handlerOf(t, succeed, verifier.WithDeduper(d), verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe))
+			requireStatus(t, 204, send(h, eventWith("1")), "the event was handled")
+			assert.Equal(t, verifier.Handled, seen.only(t).Result)
+			assert.Contains(t, book.String(), "level=ERROR")
+			assert.Contains(t, book.String(), "connection reset", "that it may come again must be in the log")
+			requireStatus(t, 204, send(h, eventWith("1")), "the next delivery isn't stuck")
+		})
+	}
+}
+
+func TestReleasingThatFailsIsStillTheFunctionsFailure(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]*fakeDeduper{
+		"error": {releaseErr: errors.New("connection reset")},
+		"panic": {relPanic: "connection reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			book := new(logbook)
+			h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return errors.New("disk full") },
+				verifier.WithDeduper(d), verifier.WithLogger(book.logger()))
+			requireStatus(t, 500, send(h, eventWith("1")), "the function failed")
+			assert.Contains(t, book.String(), "connection reset")
+			assert.Contains(t, book.String(), "disk full")
+		})
+	}
+}
+
+func TestADeduperThatPanicsLateDoesNotEndTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book := new(logbook)
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(30 * time.Second); return nil },
+			verifier.WithDeduper(&fakeDeduper{completePanic: "connection reset"}), verifier.WithLogger(book.logger()))
+		requireStatus(t, 503, send(h, eventWith("1")), "out of time")
+		time.Sleep(10 * time.Second)
+		assert.Contains(t, book.String(), "connection reset")
+	})
+}
+
+func TestSettlingGoesOnWhenTheRequestHasEnded(t *testing.T) {
+	t.Parallel()
+	for want, result := range map[string]error{"complete": nil, "release": errors.New("disk full")} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		d := new(fakeDeduper)
+		ended := make(chan struct{})
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			defer close(ended)
+			hangUp()
+			return result
+		}, verifier.WithDeduper(d))
+		send(h, eventWith("1").WithContext(ctx))
+		<-ended
+		assert.Eventually(t, func() bool { return len(d.did()) == 2 }, 5*time.Second, time.Millisecond)
+		assert.Equal(t, []string{"claim", want}, d.did(), "that the sender hung up doesn't undo what was done")
+	}
+}
+
+func TestADeduperThatIsDownIs503(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]func() *fakeDeduper{
+		"error":          func() *fakeDeduper { return &fakeDeduper{claimErr: errors.New("no route to host")} },
+		"panic":          func() *fakeDeduper { return &fakeDeduper{claimPanic: "no route to host"} },
+		"the zero Claim": func() *fakeDeduper { return &fakeDeduper{claims: []verifier.Claim{{}}} },
+		"a claim of no known state": func() *fakeDeduper {
+			return &fakeDeduper{claims: []verifier.Claim{{State: verifier.Done + 1, Token: "x"}}}
+		},
+		"a claim of a negative state": func() *fakeDeduper {
+			return &fakeDeduper{claims: []verifier.Claim{{State: -1, Token: "x"}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			book, seen, calls := new(logbook), new(outcomes), 0
+			fn := func(context.Context, *walletcrew.Event) error { calls++; return nil }
+			h := handlerOf(t, fn, verifier.WithDeduper(d()), verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe))
+			got := send(h, eventWith("1"))
+			requireStatus(t, 503, got, "by default nothing is lost and nothing done twice")
+			assert.Equal(t, "10", got.Header.Get("Retry-After"))
+			out := seen.only(t)
+			assert.Equal(t, verifier.Unavailable, out.Result)
+			require.ErrorContains(t, out.Err, "deduper")
+			assert.Contains(t, book.String(), "deduper")
+			assert.Zero(t, calls, "the function isn't called")
+
+			down := d()
+			h = handlerOf(t, fn, verifier.WithDeduper(down), verifier.WithLogger(book.logger()), verifier.ContinueWithoutDeduper())
+			requireStatus(t, 204, send(h, eventWith("1")), "the user chose to go on without")
+			assert.Equal(t, 1, calls)
+			assert.Equal(t, []string{"claim"}, down.did(), "there is no claim to complete")
+			assert.Contains(t, book.String(), "level=WARN")
+			requireStatus(t, 204, send(h, eventWith("1")), "the next delivery isn't stuck")
+		})
+	}
+}
+
+func TestAnEventWithoutAnIDIsNeverADuplicate(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"no __id":          `{"passId":"p-1"}`,
+		"an empty one":     `{"__id":""}`,
+		"null":             `{"__id":null}`,
+		"neither text nor": `{"__id":{"a":1}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			calls := 0
+			h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls++; return nil },
+				verifier.WithDeduper(untouchableDeduper{t}))
+			for range 3 {
+				requireStatus(t, 204, send(h, posted([]byte(body))), "handled")
+			}
+			assert.Equal(t, 3, calls, "two events without an id can't be told apart; dropping one could lose it")
+		})
+	}
+}
+
+// --- scopes ---
+
+func underTenant(r *http.Request, tenant string) *http.Request {
+	r.Header.Set(walletcrew.HeaderTenantID, tenant)
+	return r
+}
+
+// wrapped is a source that the package doesn't know.
+type wrapped struct{ verifier.SecretSource }
+
+func TestACapturedDeliveryIsADuplicateUnderAnyTenantWithStatic(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls++; return nil },
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+	for _, tenant := range []string{"acme", "other", "ACME", "", "acme/1", "%61cme", "-"} {
+		requireStatus(t, 204, send(h, underTenant(eventWith("1"), tenant)), "the signature holds")
+	}
+	assert.Equal(t, 1, calls, "the tenant's header isn't signed: whoever captured a delivery can write anything there")
+}
+
+func TestACapturedDeliveryIsADuplicateUnderAnyTenantWithFromAPI(t *testing.T) {
+	t.Parallel()
+	api := new(fakeAPI)
+	api.set(knownSecret)
+	source := verifier.FromAPI(api.client(t))
+	a := keyOf(t, source, underTenant(eventWith("1"), "acme"))
+	b := keyOf(t, source, underTenant(eventWith("1"), "other"))
+	assert.Equal(t, a, b, "the scope is the client's tenant, whatever the header says")
+	perTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+		return []walletcrew.Secret{knownSecret}, nil
+	})
+	client := api.client(t)
+	assert.Equal(t, keyOf(t, perTenant, underTenant(eventWith("1"), client.TenantID())), a,
+		"replicas with FromAPI and with a SecretFunc of the same tenant share what was done")
+}
+
+func TestWithASecretFuncEachTenantHasItsOwnScope(t *testing.T) {
+	t.Parallel()
+	secrets := map[string]walletcrew.Secret{"acme": knownSecret, "other": otherSecret}
+	source := verifier.SecretFunc(func(_ context.Context, tenant string) ([]walletcrew.Secret, error) {
+		if s, ok := secrets[tenant]; ok {
+			return []walletcrew.Secret{s}, nil
+		}
+		return nil, nil
+	})
+	var handled []string
+	h := verifier.NewHandler(verifierOf(t, source), func(_ context.Context, e *walletcrew.Event) error {
+		handled = append(handled, e.TenantID)
+		return nil
+	}, verifier.WithLogger(silentLog()), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+
+	// The other tenant uses, on purpose, the id of an event of acme that hasn't come yet.
+	hostile := underTenant(eventWith("1"), "other")
+	hostile.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(otherSecret, []byte(`{"__id":"1","passId":"p-1"}`)))
+	requireStatus(t, 204, send(h, hostile), "it is a good delivery of its own tenant")
+	requireStatus(t, 204, send(h, eventWith("1")), "acme's event")
+	assert.Equal(t, []string{"other", "acme"}, handled, "one tenant can't claim another's ids")
+
+	requireStatus(t, 401, send(h, underTenant(eventWith("1"), "other")), "acme's captured delivery isn't signed with the other's secret")
+	requireStatus(t, 401, send(h, underTenant(eventWith("1"), "ACME")), "no such tenant")
+	requireStatus(t, 204, send(h, eventWith("1")), "a duplicate")
+	assert.Len(t, handled, 2, "a captured delivery can't pass as new")
+}
+
+func TestWithAnyOtherSourceTheSecretThatFittedIsTheScope(t *testing.T) {
+	t.Parallel()
+	source := wrapped{verifier.Static(otherSecret, knownSecret)}
+	a := keyOf(t, source, underTenant(eventWith("1"), "acme"))
+	b := keyOf(t, source, underTenant(eventWith("1"), "other"))
+	assert.Equal(t, a, b, "a captured delivery can't pass as new under another tenant")
+	r := eventWith("1")
+	r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(otherSecret, []byte(`{"__id":"1","passId":"p-1"}`)))
+	assert.NotEqual(t, a, keyOf(t, source, r), "who has one secret can't claim the ids of another's")
+	assert.Equal(t, a, keyOf(t, wrapped{verifier.Static(knownSecret)}, eventWith("1")), "replicas agree, whatever the order of the secrets")
+	for _, s := range []walletcrew.Secret{knownSecret, otherSecret} {
+		assert.NotContains(t, a, string(s), "the key goes to a database: it tells nothing of the secret")
+		assert.NotContains(t, a, string(s[:8]))
+	}
+}
+
+func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
+	t.Parallel()
+	anyTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+		return []walletcrew.Secret{knownSecret}, nil
+	})
+	sources := map[string]verifier.SecretSource{
+		"static": verifier.Static(knownSecret), "func": anyTenant, "other": wrapped{verifier.Static(knownSecret)},
+	}
+	ids := []string{
+		"1", "01", "1 ", " 1", "-", "/", "//", "a/b", "a%2Fb", "a%2fb", "%", "t/acme/1", "acme/1", "-/1", "h/", "A", "a", "é", "e\u0301",
+		"\x00", "\n", "\u2028", "🎫", "*", ":", "a:b", "{a}", "a b", "'", "\"", "\\", "�",
+		strings.Repeat("x", 400), strings.Repeat("x", 600), strings.Repeat("x", 601), strings.Repeat("x", 600) + "y",
+		strings.Repeat("é", 300), strings.Repeat("x", 500_000), strings.Repeat("x", 500_000) + "1",
+		"0b9d3a52-6f0e-4c55-9a55-0a3c2f5f9d10",
+	}
+	tenants := []string{"acme", "", "acme/1", "acme%2F1", "ac", "/", "é", "-", strings.Repeat("t", 600)}
+	seen := map[string]string{}
+	for kind, source := range sources {
+		scopes := tenants
+		if kind != "func" {
+			scopes = tenants[:1]
+		}
+		for _, tenant := range scopes {
+			for _, id := range ids {
+				key := keyOf(t, source, underTenant(eventWithJSON(t, id), tenant))
+				what := fmt.Sprintf("%s %.20q %.20q (%d bytes)", kind, tenant, id, len(id))
+				require.NotEmpty(t, key, "%s: an event with an id has a key", what)
+				assert.LessOrEqual(t, len(key), 512, "%s: a database's column has an end", what)
+				for _, c := range []byte(key) {
+					if c <= ' ' || c > '~' {
+						assert.Fail(t, "a key is printable ASCII", "%s: %q", what, key)
+						break
+					}
+				}
+				if other, ok := seen[key]; ok {
+					assert.Fail(t, "two events share a key: one would be lost", "%s and %s: %s", what, other, key)
+				}
+				seen[key] = what
+			}
+		}
+	}
+}
+
+func eventWithJSON(t testing.TB, id string) *http.Request {
+	t.Helper()
+	return posted(fmt.Appendf(nil, `{"__id":%s}`, mustJSON(t, id)))
+}
+
+func TestANumberAndItsTextAreOneID(t *testing.T) {
+	t.Parallel()
+	static := verifier.Static(knownSecret)
+	assert.Equal(t, keyOf(t, static, posted([]byte(`{"__id":17}`))), keyOf(t, static, posted([]byte(`{"__id":"17"}`))))
+	assert.NotEqual(t, keyOf(t, static, posted([]byte(`{"__id":9007199254740993}`))),
+		keyOf(t, static, posted([]byte(`{"__id":9007199254740992}`))), "no digit of a number is lost")
+}
+
+func TestACapturedDeliveryUnderAnotherEventsNameIsADuplicate(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls++; return nil },
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+	requireStatus(t, 204, send(h, eventWith("1")), "the event")
+	r := eventWith("1")
+	r.Header.Set(walletcrew.HeaderEventName, "Pass:Uninstalled")
+	requireStatus(t, 204, send(h, r), "nothing in the body contradicts the name")
+	assert.Equal(t, 1, calls, "what was handled isn't handled again under another name")
+}
+
+// --- many at once ---
+
+func TestAHundredConcurrentDeliveriesOfOneEventRunItOnce(t *testing.T) {
+	t.Parallel()
+	for name, handlers := range map[string]int{"one process": 1, "three replicas": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			shared := verifier.NewMemoryDeduper(0, 0)
+			var hs []http.Handler
+			for range handlers {
+				hs = append(hs, handlerOf(t, func(context.Context, *walletcrew.Event) error {
+					calls.Add(1)
+					time.Sleep(5 * time.Millisecond)
+					return nil
+				}, verifier.WithDeduper(shared)))
+			}
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			var answers [600]atomic.Int32
+			for i := range 100 {
+				r := eventWith("1")
+				wg.Go(func() {
+					<-start
+					answers[send(hs[i%handlers], r).StatusCode].Add(1)
+				})
+			}
+			close(start)
+			wg.Wait()
+			assert.EqualValues(t, 1, calls.Load(), "the function runs once")
+			assert.EqualValues(t, 100, answers[204].Load()+answers[503].Load(), "no answer is other than 2xx or 503")
+			assert.Positive(t, answers[204].Load())
+			if handlers == 1 {
+				assert.EqualValues(t, 100, answers[204].Load(), "in one process, all wait and are told that it is done")
+			}
+		})
+	}
+}
+
+func TestEachOf10000EventsIsCompletedExactlyOnce(t *testing.T) {
+	t.Parallel()
+	const events, workers = 10_000, 16
+	var completed [events]atomic.Int32
+	var running [events]atomic.Int32
+	var failures, duplicates atomic.Int32
+	fails := func() bool { return rand.IntN(10) < 3 }
+	h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
+		var i int
+		if _, err := fmt.Sscan(e.ID, &i); err != nil {
+			return err
+		}
+		if running[i].Add(1) != 1 {
+			assert.Fail(t, "an event was handled by two at once")
+		}
+		defer running[i].Add(-1)
+		if fails() {
+			failures.Add(1)
+			if fails() {
+				panic("boom")
+			}
+			return errors.New("disk full")
+		}
+		completed[i].Add(1)
+		return nil
+	}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(func(_ context.Context, out verifier.Outcome) {
+		if out.Result == verifier.Duplicate {
+			duplicates.Add(1)
+		}
+	}))
+
+	// What is still to be delivered, in disorder; an event goes back as long as it isn't acknowledged, and some of those that
+	// were come again all the same.
+	var mu sync.Mutex
+	pending := rand.Perm(events)
+	take := func() (int, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(pending) == 0 {
+			return 0, false
+		}
+		at, last := rand.IntN(len(pending)), len(pending)-1
+		i := pending[at]
+		pending[at] = pending[last]
+		pending = pending[:last]
+		return i, true
+	}
+	again := func(i int) {
+		mu.Lock()
+		defer mu.Unlock()
+		pending = append(pending, i)
+	}
+	for i := range events / 5 {
+		pending = append(pending, i) // duplicates from the start
+	}
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for {
+				i, ok := take()
+				if !ok {
+					return
+				}
+				switch status := send(h, eventWith(fmt.Sprint(i))).StatusCode; status {
+				case 204:
+					if rand.IntN(5) == 0 {
+						again(i)
+					}
+				case 500, 503:
+					again(i)
+				default:
+					assert.Fail(t, "an answer that loses the event", "%d", status)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range completed {
+		if n := completed[i].Load(); n != 1 {
+			assert.Fail(t, "each event is completed exactly once", "event %d: %d times", i, n)
+		}
+	}
+	assert.Greater(t, failures.Load(), int32(3000), "the test must make it hard")
+	assert.Greater(t, duplicates.Load(), int32(3000), "the test must make it hard")
+}
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	return text
+}

@@ -1,0 +1,425 @@
+package verifier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// parsed is an event as the handler gives it to a function.
+func parsed(t testing.TB, name walletcrew.EventName, body string) *walletcrew.Event {
+	t.Helper()
+	e, err := walletcrew.ParseEvent(name, []byte(body))
+	require.NoError(t, err)
+	return e
+}
+
+// noting notes that it was called.
+func noting(calls *[]string, what string) verifier.HandlerFunc {
+	return func(context.Context, *walletcrew.Event) error {
+		*calls = append(*calls, what)
+		return nil
+	}
+}
+
+func TestMuxRunsTheMostSpecificPattern(t *testing.T) {
+	t.Parallel()
+	all := []walletcrew.EventName{
+		"*", "Pass:*", "Pass:Inst*", "*:Installed", "Pass:Installed", "store.*.updated", "Customer:*", "Customer:Upserted", "*ed", "a:b:*",
+	}
+	tests := []struct {
+		patterns []walletcrew.EventName
+		name     walletcrew.EventName
+		want     string
+	}{
+		{all, "Pass:Installed", "Pass:Installed"},
+		{all, "pass.installed", "Pass:Installed"},
+		{all, "PASS:INSTALLED", "Pass:Installed"},
+		{all, "Pass:Installs", "Pass:Inst*"},
+		{all, "pass.instal", "Pass:Inst*"},
+		{all, "Pass:Created", "Pass:*"},
+		{all, "Pass:", "Pass:*"},
+		{all, "Pass:Created:Twice", "Pass:*"},
+		{all, "Wallet:Installed", "*:Installed"},
+		{all, "Pass:x:Installed", "*:Installed"}, // ten characters before five
+		{all, "store.paris.updated", "store.*.updated"},
+		{all, "Store:Paris:Updated", "store.*.updated"},
+		{all, "Store:Updated", "*ed"},
+		{all, "Customer:Upserted", "Customer:Upserted"},
+		{all, "Customer:Deleted", "Customer:*"},
+		{all, "a:b:c", "a:b:*"},
+		{all, "A.B.C", "a:b:*"},
+		{all, "a:c", "*"},
+		{all, "Passed:Over", "*"},
+		{all, "Pass", "*"},
+		{all, "", "*"},
+		{all, "*", "*"},
+		{all, "Pass:*", "Pass:*"}, // a name that looks like a pattern, from a header
+		{[]walletcrew.EventName{"*", "Pass:*"}, "Pass:Installed", "Pass:*"},
+		{[]walletcrew.EventName{"Pass:*", "*"}, "Pass:Installed", "Pass:*"},
+		{[]walletcrew.EventName{"*"}, "Pass:Installed", "*"},
+		{[]walletcrew.EventName{"Pass:I*d", "Pass:Ins*", "*:Installed", "Pass:*"}, "Pass:Installed", "*:Installed"},
+		{[]walletcrew.EventName{"Pass:Inst*", "Pass:*alled"}, "Pass:Installed", "Pass:*alled"},
+		{[]walletcrew.EventName{"*alled", "Pass:*"}, "Pass:Installed", "Pass:*"}, // as many characters: the category first
+		{[]walletcrew.EventName{"pass.installed"}, "Pass:Installed", "pass.installed"},
+		{[]walletcrew.EventName{"CUSTOMER.*"}, "Customer:Upserted", "CUSTOMER.*"},
+		{[]walletcrew.EventName{"Événement:*", "*"}, "éVÉNEMENT.Créé", "Événement:*"},
+		{[]walletcrew.EventName{"Pass:Créé", "*"}, "pass:CRÉÉ", "Pass:Créé"},
+		{[]walletcrew.EventName{"Pass:Inst**ed", "Pass:*"}, "Pass:Installed", "Pass:Inst**ed"},
+		{all[1:], "a:c", ""},
+		{nil, "Pass:Installed", ""},
+		{[]walletcrew.EventName{"Pass:Installed"}, "Pass:Installed2", ""},
+		{[]walletcrew.EventName{"Pass:*"}, "Passes:Installed", ""},
+	}
+	for _, test := range tests {
+		var calls, want []string
+		mux := verifier.NewMux()
+		for _, pattern := range test.patterns {
+			mux.HandleFunc(pattern, noting(&calls, string(pattern)))
+		}
+		if test.want != "" {
+			want = []string{test.want}
+		}
+		require.NoError(t, mux.Handle(t.Context(), parsed(t, test.name, `{}`)), "an event that nobody wants is acknowledged: %s", test.name)
+		assert.Equal(t, want, calls, "%s with %q: one function runs, that of the most specific pattern", test.name, test.patterns)
+	}
+}
+
+func TestTheZeroMuxIsEmpty(t *testing.T) {
+	t.Parallel()
+	mux, calls := new(verifier.Mux), []string(nil)
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Installed", `{}`)))
+	mux.HandleFunc("Pass:*", noting(&calls, "it"))
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Installed", `{}`)))
+	assert.Equal(t, []string{"it"}, calls)
+}
+
+func TestMuxPanicsForAPatternThatIsRegisteredAlready(t *testing.T) {
+	t.Parallel()
+	fn := func(context.Context, *walletcrew.Event) error { return nil }
+	type T = walletcrew.PassInstalled
+	typed := func(context.Context, *walletcrew.Event, *T) error { return nil }
+	for first, spellings := range map[walletcrew.EventName][]walletcrew.EventName{
+		"Pass:Installed":  {"Pass:Installed", "pass:installed", "PASS.INSTALLED", "Pass.Installed"},
+		"Pass:*":          {"Pass:*", "pass.*", "PASS:**", "pass.***"},
+		"*":               {"*", "**"},
+		"store.*.updated": {"Store:*:Updated", "store.**.UPDATED"},
+		"Événement:*":     {"événement.*", "ÉVÉNEMENT:*"},
+		"Pass:Créé":       {"pass.CRÉÉ"},
+	} {
+		for _, again := range spellings {
+			mux := verifier.NewMux()
+			mux.HandleFunc(first, fn)
+			assert.PanicsWithValue(t, fmt.Sprintf("verifier: Mux: %q is registered already", string(again)), func() { mux.HandleFunc(again, fn) })
+			assert.Panics(t, func() { verifier.OnName(mux, again, typed) }, "%s after %s", again, first)
+		}
+	}
+	mux := verifier.NewMux()
+	verifier.On(mux, typed)
+	assert.Panics(t, func() { verifier.On(mux, typed) }, "On twice")
+	assert.Panics(t, func() { mux.HandleFunc("pass.installed", fn) }, "On, and then by name")
+	assert.NotPanics(t, func() { mux.HandleFunc("Pass:Install*", fn); mux.HandleFunc("Pass:*", fn) }, "others are others")
+}
+
+func TestMuxPanicsForNothing(t *testing.T) {
+	t.Parallel()
+	fn := func(context.Context, *walletcrew.Event) error { return nil }
+	mux := verifier.NewMux()
+	for _, pattern := range []walletcrew.EventName{"", " ", "\t\n"} {
+		assert.PanicsWithValue(t, "verifier: Mux: the pattern is empty", func() { mux.HandleFunc(pattern, fn) })
+	}
+	assert.PanicsWithValue(t, `verifier: Mux: the function for "Pass:*" is nil`, func() { mux.HandleFunc("Pass:*", nil) })
+	assert.PanicsWithValue(t, `verifier: On: the function for "Pass:Installed" is nil`, func() { verifier.On[walletcrew.PassInstalled](mux, nil) })
+	assert.PanicsWithValue(t, `verifier: OnName: the function for "Pass:*" is nil`, func() { verifier.OnName[struct{}](mux, "Pass:*", nil) })
+	assert.NotPanics(t, func() { mux.HandleFunc("Pass:*", fn) }, "what panicked isn't registered")
+}
+
+// onGets checks that On calls the function of T with the event's data.
+func onGets[T any](t *testing.T, name walletcrew.EventName, body string) {
+	t.Helper()
+	t.Run(string(name), func(t *testing.T) {
+		t.Parallel()
+		mux, want := verifier.NewMux(), errors.New("its own error")
+		e := parsed(t, name, body)
+		calls := 0
+		verifier.On(mux, func(_ context.Context, got *walletcrew.Event, data *T) error {
+			calls++
+			assert.Same(t, e, got, "the event itself")
+			assert.Same(t, e.Data, data, "its data, not decoded again")
+			return want
+		})
+		assert.Equal(t, want, mux.Handle(t.Context(), e), "the function's error is passed on as it is")
+		assert.Equal(t, 1, calls)
+		require.NoError(t, mux.Handle(t.Context(), parsed(t, "Other:Event", body)), "not its event")
+		assert.Equal(t, 1, calls)
+	})
+}
+
+func TestOnCallsTheFunctionOfEachPayloadType(t *testing.T) {
+	t.Parallel()
+	onGets[walletcrew.PassCreated](t, "Pass:Created", `{"passId":"p-1"}`)
+	onGets[walletcrew.PassInstalled](t, "Pass:Installed", `{"passId":"p-1","device":"apple"}`)
+	onGets[walletcrew.PassUninstalled](t, "Pass:Uninstalled", `{"passId":"p-1"}`)
+	onGets[walletcrew.PassUpdated](t, "Pass:Updated", `{"passId":"p-1"}`)
+	onGets[walletcrew.PassUpdateSent](t, "Pass:UpdateSent", `{"passId":"p-1"}`)
+	onGets[walletcrew.CustomerUpserted](t, "Customer:Upserted", `{"name":"Ada"}`)
+	onGets[walletcrew.RedirectRedirected](t, "Redirect:Redirected", `{"to":"x"}`)
+}
+
+func onPanics[T any](t *testing.T, text string) {
+	t.Helper()
+	mux := verifier.NewMux()
+	assert.PanicsWithValue(t, "verifier: On: "+text+" is not the payload type of an event; OnName takes any type", func() {
+		verifier.On(mux, func(context.Context, *walletcrew.Event, *T) error { return nil })
+	})
+}
+
+func TestOnPanicsForATypeThatIsNoPayload(t *testing.T) {
+	t.Parallel()
+	onPanics[walletcrew.UnknownEvent](t, "walletcrew.UnknownEvent")
+	onPanics[walletcrew.Pass](t, "walletcrew.Pass")
+	onPanics[walletcrew.Event](t, "walletcrew.Event")
+	onPanics[int](t, "int")
+	onPanics[any](t, "interface {}")
+	onPanics[error](t, "error")
+	onPanics[*walletcrew.PassInstalled](t, "*walletcrew.PassInstalled")
+	onPanics[*int](t, "*int")
+	onPanics[[]walletcrew.PassInstalled](t, "[]walletcrew.PassInstalled")
+	type PassInstalled struct{}
+	onPanics[PassInstalled](t, "verifier_test.PassInstalled")
+}
+
+type upserted struct {
+	ID   string `json:"__id"`
+	Name string `json:"name"`
+	Age  int    `json:"age"`
+}
+
+func TestOnNameDecodesIntoYourOwnType(t *testing.T) {
+	t.Parallel()
+	mux := verifier.NewMux()
+	var got []upserted
+	verifier.OnName(mux, "customer.*", func(_ context.Context, e *walletcrew.Event, data *upserted) error {
+		got = append(got, *data)
+		return nil
+	})
+	var asMap map[string]any
+	verifier.OnName(mux, "Wallet:New", func(_ context.Context, _ *walletcrew.Event, data *map[string]any) error {
+		asMap = *data
+		return nil
+	})
+	var known *walletcrew.PassInstalled
+	verifier.OnName(mux, "Pass:Installed", func(_ context.Context, _ *walletcrew.Event, data *walletcrew.PassInstalled) error {
+		known = data
+		return nil
+	})
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Customer:Upserted", `{"__id":"1","name":"Ada","age":36}`)))
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Customer:Deleted", `{"__id":"2"}`)))
+	assert.Equal(t, []upserted{{"1", "Ada", 36}, {ID: "2"}}, got, "each event is decoded anew, into a value of its own")
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Wallet:New", `{"a":1}`)))
+	assert.Equal(t, map[string]any{"a": 1.0}, asMap)
+	e := parsed(t, "Pass:Installed", `{"passId":"p-1"}`)
+	require.NoError(t, mux.Handle(t.Context(), e))
+	assert.Same(t, e.Data, known, "what is decoded already isn't decoded again")
+}
+
+func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
+	t.Parallel()
+	misfit := parsed(t, "Pass:Installed", `{"__id":"1","passId":{"not":"for a log"}}`)
+	require.Error(t, misfit.DataErr)
+	typed := func(t *testing.T, mux *verifier.Mux) {
+		t.Helper()
+		verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+			assert.Fail(t, "the payload doesn't fit this function")
+			return nil
+		})
+	}
+	for _, test := range []struct {
+		patterns []walletcrew.EventName
+		want     string
+	}{
+		{[]walletcrew.EventName{"*", "Pass:*"}, "Pass:*"},
+		{[]walletcrew.EventName{"*"}, "*"},
+		{[]walletcrew.EventName{"*", "Pass:*", "Pass:Inst*", "*:Installed"}, "*:Installed"},
+	} {
+		var calls []string
+		mux := verifier.NewMux()
+		typed(t, mux)
+		for _, pattern := range test.patterns {
+			mux.HandleFunc(pattern, func(_ context.Context, e *walletcrew.Event) error {
+				assert.Same(t, misfit, e, "with the data as it came, and the reason in DataErr")
+				calls = append(calls, string(pattern))
+				return nil
+			})
+		}
+		require.NoError(t, mux.Handle(t.Context(), misfit))
+		assert.Equal(t, []string{test.want}, calls, "with %q", test.patterns)
+	}
+
+	mux := verifier.NewMux()
+	typed(t, mux)
+	mux.HandleFunc("Customer:*", func(context.Context, *walletcrew.Event) error { return nil })
+	err := mux.Handle(t.Context(), misfit)
+	require.Error(t, err, "only a typed function would have had it: it isn't lost in silence")
+	require.ErrorIs(t, err, misfit.DataErr, "the error says why")
+	assert.Contains(t, err.Error(), "passId", "the error names the member")
+	assert.NotContains(t, err.Error(), "for a log", "no error holds the body")
+}
+
+func TestSeveralMisfitsEndAtTheFirstThatFits(t *testing.T) {
+	t.Parallel()
+	type strict struct {
+		PassID int `json:"passId"`
+	}
+	type loose struct {
+		PassID any `json:"passId"`
+	}
+	fail := func(context.Context, *walletcrew.Event, *strict) error {
+		assert.Fail(t, "the payload doesn't fit this function")
+		return nil
+	}
+	mux := verifier.NewMux()
+	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+		assert.Fail(t, "the payload doesn't fit this function")
+		return nil
+	})
+	verifier.OnName(mux, "Pass:Install*", fail)
+	verifier.OnName(mux, "*:Installed", fail)
+	verifier.OnName(mux, "Pass:*", fail)
+	misfit := parsed(t, "Pass:Installed", `{"passId":{"not":"for a log"}}`)
+	err := mux.Handle(t.Context(), misfit)
+	require.ErrorIs(t, err, misfit.DataErr, "the reason is that of the most specific pattern")
+
+	want := errors.New("its own error")
+	verifier.OnName(mux, "*", func(_ context.Context, _ *walletcrew.Event, data *loose) error {
+		assert.NotNil(t, data.PassID)
+		return want
+	})
+	assert.Equal(t, want, mux.Handle(t.Context(), misfit), "the last one takes it")
+}
+
+func TestAMisfitIsFailedByTheHandlerAndComesAgain(t *testing.T) {
+	t.Parallel()
+	mux, seen, d := verifier.NewMux(), new(outcomes), new(fakeDeduper)
+	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	h := handlerOf(t, mux.Handle, verifier.WithObserver(seen.observe), verifier.WithDeduper(d))
+	requireStatus(t, 500, send(h, posted([]byte(`{"__id":"1","passId":{}}`))), "nobody could take it")
+	assert.Equal(t, verifier.Failed, seen.only(t).Result)
+	assert.Equal(t, []string{"claim", "release"}, d.did(), "a version that understands it can have it")
+}
+
+func TestAFunctionsOwnErrorIsNotTakenForAMisfit(t *testing.T) {
+	t.Parallel()
+	misfit := parsed(t, "Pass:Installed", `{"passId":{}}`)
+	inner := verifier.NewMux()
+	verifier.On(inner, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	innerErr := inner.Handle(t.Context(), misfit)
+	require.Error(t, innerErr)
+
+	for name, fn := range map[string]verifier.HandlerFunc{
+		"a Mux as the function":       inner.Handle,
+		"the error of a Mux":          func(context.Context, *walletcrew.Event) error { return innerErr },
+		"the event's DataErr":         func(_ context.Context, e *walletcrew.Event) error { return e.DataErr },
+		"a decoding error of its own": func(_ context.Context, e *walletcrew.Event) error { return e.Decode(new(walletcrew.PassInstalled)) },
+	} {
+		outer := verifier.NewMux()
+		outer.HandleFunc("Pass:Installed", fn)
+		outer.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
+			assert.Fail(t, "one function runs for an event", name)
+			return nil
+		})
+		assert.Error(t, outer.Handle(t.Context(), misfit), name)
+	}
+	outer := verifier.NewMux()
+	verifier.OnName(outer, "Pass:Installed", func(ctx context.Context, e *walletcrew.Event, _ *map[string]any) error { return inner.Handle(ctx, e) })
+	outer.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
+		assert.Fail(t, "one function runs for an event")
+		return nil
+	})
+	assert.Equal(t, innerErr, outer.Handle(t.Context(), misfit))
+}
+
+func TestAFunctionMayRegisterAnother(t *testing.T) {
+	t.Parallel()
+	mux, calls := verifier.NewMux(), []string(nil)
+	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
+		mux.HandleFunc("Pass:*", noting(&calls, "the other"))
+		return nil
+	})
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Created", `{}`)))
+	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Created", `{}`)))
+	assert.Equal(t, []string{"the other"}, calls)
+}
+
+func TestMuxRegistersAndHandlesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	mux := verifier.NewMux()
+	ctx := t.Context()
+	unfit := parsed(t, "Pass:Installed", `{"passId":{}}`)
+	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error { return nil })
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 200 {
+				for _, pattern := range []string{"Own%d_%d:Event", "Own%d_%d:*", "Own%d_%d:Ev*"} {
+					mux.HandleFunc(walletcrew.EventName(fmt.Sprintf(pattern, i, j)), func(context.Context, *walletcrew.Event) error { return nil })
+				}
+			}
+		})
+		wg.Go(func() {
+			for j := range 200 {
+				assert.NoError(t, mux.Handle(ctx, &walletcrew.Event{Name: walletcrew.EventName(fmt.Sprintf("Own%d_%d:Event", i, j))}))
+				assert.NoError(t, mux.Handle(ctx, unfit))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestMuxAllocatesNothingHoweverManyPatternsThereAre(t *testing.T) { //nolint:paralleltest // counts allocations
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	mux := verifier.NewMux()
+	fn := func(context.Context, *walletcrew.Event) error { return nil }
+	for i := range 50 {
+		mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:Event", i)), fn)
+		mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:*", i)), fn)
+	}
+	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	mux.HandleFunc("*", fn)
+	for _, name := range []walletcrew.EventName{"Kind7:Event", "kind7.event", "Kind7:Other", "Pass:Installed", "Nobody:Knows"} {
+		e, ctx := parsed(t, name, `{"passId":"p-1"}`), t.Context()
+		n := testing.AllocsPerRun(100, func() { _ = mux.Handle(ctx, e) })
+		assert.Zero(t, n, "%s with a hundred patterns", name)
+	}
+}
+
+func BenchmarkMux(b *testing.B) {
+	fn := func(context.Context, *walletcrew.Event) error { return nil }
+	for _, patterns := range []int{2, 100, 10_000} {
+		mux := verifier.NewMux()
+		for i := range patterns / 2 {
+			mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:Event", i)), fn)
+			mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:*", i)), fn)
+		}
+		for what, name := range map[string]walletcrew.EventName{"exact": "Kind0:Event", "category": "Kind0:Other"} {
+			e := parsed(b, name, `{}`)
+			b.Run(fmt.Sprintf("%s/%d", what, patterns), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_ = mux.Handle(context.Background(), e)
+				}
+			})
+		}
+	}
+}
