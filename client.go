@@ -250,15 +250,14 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	if in != nil {
 		encoded, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("walletcrew: %s %s: encode the request: %w", method, path, err)
+			return &ValidationError{Field: "in", Reason: "can't be encoded as JSON: " + err.Error()}
 		}
 		body = encoded
 	}
-	// Not base.JoinPath, which would resolve what an id holds.
-	target := strings.TrimSuffix(c.base.String(), "/") + "/api/" + url.PathEscape(c.tenantID) + "/" + path
-	req, err := retryablehttp.NewRequestWithContext(ctx, method, target, body)
+	a := c.newCall(ctx, method, path)
+	req, err := retryablehttp.NewRequestWithContext(ctx, method, a.url, body)
 	if err != nil {
-		return fmt.Errorf("walletcrew: %s %s: %w", method, path, err)
+		return &ValidationError{Field: "method or path", Reason: "can't be sent: " + withoutURL(err).Error()}
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -267,7 +266,6 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	req.Header.Set("User-Agent", c.userAgent)
 	c.authorize(req.Header)
 
-	a := &call{client: c, ctx: ctx, method: method, url: req.URL.String(), path: req.URL.EscapedPath()}
 	if err := a.run(req); err != nil {
 		return a.failed(err)
 	}
@@ -321,6 +319,14 @@ type call struct {
 	body     []byte
 	err      error // of the last attempt: *APIError, or what prevented an answer
 	maybe    bool  // an attempt that failed may have been carried out
+}
+
+func (c *Client) newCall(ctx context.Context, method, path string) *call {
+	// Not url.JoinPath, which would resolve what an id holds.
+	path = "/api/" + url.PathEscape(c.tenantID) + "/" + path
+	plain, _, _ := strings.Cut(path, "?")
+	base := strings.TrimSuffix(c.base.String(), "/")
+	return &call{client: c, ctx: ctx, method: method, url: base + path, path: strings.TrimSuffix(c.base.EscapedPath(), "/") + plain}
 }
 
 // run sends the request, again where that is safe, on top of go-retryablehttp: it brings the loop, we the policy. Its own would

@@ -970,7 +970,7 @@ func TestDoCodesInAndOut(t *testing.T) {
 
 	sent := len(p.Sent)
 	err := client.Do(ctx, "POST", "things", make(chan int), nil)
-	require.ErrorContains(t, err, "walletcrew: POST things: encode the request")
+	require.ErrorContains(t, err, "walletcrew: in can't be encoded as JSON")
 	err = client.Do(ctx, "BAD METHOD", "things", nil, nil)
 	require.ErrorContains(t, err, "invalid method")
 	assert.Len(t, p.Sent, sent, "nothing was sent")
@@ -1070,6 +1070,16 @@ func TestTheKeyIsInNoLogLineAndInNoError(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestABodyThatIsCutHoldsNoBeginningOfTheKey(t *testing.T) {
+	t.Parallel()
+	for pad := range len(mockedKey) { // wherever the cut comes
+		body := strings.Repeat("x", pad) + strings.Repeat(mockedKey, 20_000)
+		e := apiErrorOf(t, always(500, body))
+		assert.NotEmpty(t, e.Body)
+		assert.NotContains(t, string(e.Body), mockedKey[:2], "cut after %d and whole keys", pad)
 	}
 }
 

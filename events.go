@@ -70,8 +70,8 @@ func (e *Event) Decode(v any) error {
 	return nil
 }
 
-// Members returns every member of the body as it came. The map is made anew at each call and is yours; nil where Raw isn't a
-// JSON object, which an event from [ParseEvent] can't be.
+// Members returns every member of the body as it came. The map is made anew at each call and is yours, its values are parts of
+// Raw. It is nil where Raw isn't a JSON object, which an event from [ParseEvent] can't be.
 func (e *Event) Members() map[string]json.RawMessage {
 	all := Event{Raw: e.Raw}
 	if all.read(&UnknownEvent{rawMembers{}}) != nil {
@@ -436,11 +436,11 @@ func (c CustomerUpserted) MarshalJSON() ([]byte, error) { return marshalMembers(
 func (c *CustomerUpserted) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &c.Members) }
 
 // MarshalJSON writes the members.
-func (r RedirectRedirected) MarshalJSON() ([]byte, error) { return marshalMembers(r.Members) }
+func (d RedirectRedirected) MarshalJSON() ([]byte, error) { return marshalMembers(d.Members) }
 
 // UnmarshalJSON reads the members.
-func (r *RedirectRedirected) UnmarshalJSON(data []byte) error {
-	return json.Unmarshal(data, &r.Members)
+func (d *RedirectRedirected) UnmarshalJSON(data []byte) error {
+	return json.Unmarshal(data, &d.Members)
 }
 
 // MarshalJSON writes the members.

@@ -177,7 +177,7 @@ func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[
 				return
 			}
 			if seen[list.ContinuationToken] {
-				yield(nil, errors.New("walletcrew: list webhooks: the same continuation token came twice: the list may be incomplete"))
+				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(errors.New("the same continuation token came twice: the list may be incomplete")))
 				return
 			}
 			seen[list.ContinuationToken] = true
@@ -219,8 +219,8 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 	return w, nil
 }
 
-// Delete removes a webhook: no further deliveries are made for it. One that doesn't exist is [ErrNotFound], unless an earlier
-// attempt of the same call may have deleted it.
+// Delete removes a webhook: no further deliveries are made for it. One that doesn't exist is [ErrNotFound], unless the call was
+// tried again: then it is a success, since an attempt before may have deleted it.
 func (s *WebhooksService) Delete(ctx context.Context, id string) error {
 	path, err := webhookPath(id)
 	if err != nil {

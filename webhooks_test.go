@@ -3,6 +3,7 @@ package walletcrew_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -569,6 +570,9 @@ func TestAListIsReadInEveryFormThatItMayHave(t *testing.T) {
 // paged answers the list in pages: page n names the token of page n+1 as tokens says.
 func paged(p *mockedPlatform, tokens map[string]string) {
 	p.RegisterResponder("GET", hooksURL, func(req *http.Request) (*http.Response, error) {
+		if len(p.Sent) > 20 {
+			return nil, errors.New("the client doesn't stop asking")
+		}
 		token := req.URL.Query().Get("continuationToken")
 		resp := httpmock.NewStringResponse(200, `[{"id":"1-`+token+`","endpoint":"e"},{"id":"2-`+token+`","endpoint":"e"}]`)
 		if next := tokens[token]; next != "" {

@@ -130,7 +130,7 @@ func TestFromAPIOverHTTPLoadsOnceAndTakesDisabledWebhooksToo(t *testing.T) {
 	}
 	assert.Equal(t, 1, api.asked(), "the webhooks are listed once for 200 deliveries")
 	for _, tenant := range []string{"acme", "globex", ""} {
-		assert.NoError(t, v.Verify(t.Context(), tenant, []byte(knownBody), knownHex), "whatever tenant the header names: %q", tenant)
+		require.NoError(t, v.Verify(t.Context(), tenant, []byte(knownBody), knownHex), "whatever tenant the header names: %q", tenant)
 	}
 	assert.Equal(t, 401, sentWith(v, ""), "a webhook without a secret doesn't make the empty one valid")
 }
@@ -451,7 +451,7 @@ func TestFromAPIGoesOnAfterItsOnlyAskerLeft(t *testing.T) {
 		v := verifierOf(t, verifier.FromAPI(api.client(t)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		assert.ErrorIs(t, v.Verify(ctx, "acme", []byte(knownBody), knownHex), context.DeadlineExceeded)
+		require.ErrorIs(t, v.Verify(ctx, "acme", []byte(knownBody), knownHex), context.DeadlineExceeded)
 		time.Sleep(3 * time.Second)
 		began := time.Now()
 		assert.Equal(t, 204, sentWith(v, knownSecret))

@@ -143,7 +143,7 @@ type handler struct {
 const leaseMargin = 10 * time.Second
 
 // settleTimeout bounds completing and releasing, which go on when the request has ended.
-const settleTimeout = 5 * time.Second
+const settleTimeout = 3 * time.Second
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)

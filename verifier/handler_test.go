@@ -451,8 +451,8 @@ func TestAPanicIs500WithItsStackInTheLogAndTheEventIsFree(t *testing.T) {
 	}{
 		"with an error":                    {func() error { panic(boom) }, "boom", boom},
 		"with a string":                    {func() error { panic("out of cheese") }, "out of cheese", nil},
-		"with nil":                         {func() error { panic(nil) }, "panic called with nil", nil}, //nolint:govet // that's the test
-		"of the runtime":                   {func() error { var m map[string]int; m["x"] = 1; return nil }, "nil map", nil},
+		"with nil":                         {func() error { panic(nil) }, "panic called with nil", nil},
+		"of the runtime":                   {nilMap, "nil map", nil},
 		"with http.ErrAbortHandler":        {func() error { panic(http.ErrAbortHandler) }, "abort", http.ErrAbortHandler},
 		"with a Discard, which isn't one":  {func() error { panic(verifier.Discard(boom)) }, "boom", boom},
 		"with an error that itself panics": {func() error { panic(nilError) }, "panicked", nil},
@@ -482,6 +482,12 @@ func TestAPanicIs500WithItsStackInTheLogAndTheEventIsFree(t *testing.T) {
 			assert.Equal(t, []string{"claim", "release"}, d.did(), "the event must be free to be delivered again")
 		})
 	}
+}
+
+func nilMap() error {
+	m := map[bool]map[string]int{}
+	m[true]["x"] = 1
+	return nil
 }
 
 func TestAnObserverThatPanicsDoesNotTakeTheAnswerWithIt(t *testing.T) {
@@ -599,7 +605,7 @@ func TestOutcomeOfEachResult(t *testing.T) {
 				assert.Equal(t, test.bytes, out.Bytes, "the bytes of the body, as far as it was read")
 				assert.Equal(t, test.verify, out.Verify, "the time for the secrets and the signature")
 				assert.Equal(t, test.function, out.Function, "the function's time")
-				switch test.err {
+				switch test.err { //nolint:errorlint // the very values
 				case nil:
 					require.NoError(t, out.Err)
 				case errAny:
@@ -812,7 +818,7 @@ func TestABodyHasUntilTheTimeoutOrTheServersShorterOneToComeIn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := pipeServer(t, &http.Server{Handler: handlerOf(t, succeed), ReadTimeout: test.read}) //nolint:gosec // that's the test
+				w := pipeServer(t, &http.Server{Handler: handlerOf(t, succeed), ReadTimeout: test.read})
 				began := time.Now()
 				w.head(eventWith("1"), 1000)
 				w.write("half of")
@@ -826,11 +832,11 @@ func TestABodyHasUntilTheTimeoutOrTheServersShorterOneToComeIn(t *testing.T) {
 func TestASlowFunctionIsNotCancelledByAReadDeadline(t *testing.T) {
 	t.Parallel()
 	for name, server := range map[string]*http.Server{
-		"without ReadTimeout":           {},                                    //nolint:gosec // that's the test
-		"with a shorter ReadTimeout":    {ReadTimeout: time.Second},            //nolint:gosec
-		"with a ReadTimeout just above": {ReadTimeout: 26 * time.Second},       //nolint:gosec
-		"with a ReadHeaderTimeout":      {ReadHeaderTimeout: time.Millisecond}, //nolint:gosec
-		"with an IdleTimeout":           {IdleTimeout: time.Millisecond},       //nolint:gosec
+		"without ReadTimeout":           {},
+		"with a shorter ReadTimeout":    {ReadTimeout: time.Second},
+		"with a ReadTimeout just above": {ReadTimeout: 26 * time.Second},
+		"with a ReadHeaderTimeout":      {ReadHeaderTimeout: time.Millisecond},
+		"with an IdleTimeout":           {IdleTimeout: time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -860,7 +866,7 @@ func TestTheFunctionRunsOutOfTimeAndNotOfConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		seen := new(outcomes)
-		w := pipeServer(t, &http.Server{Handler: handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { //nolint:gosec // that's the test
+		w := pipeServer(t, &http.Server{Handler: handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}, verifier.WithObserver(seen.observe))})

@@ -31,7 +31,7 @@ func TestMiddlewareLetsNextFindTheBodyUnreadAndTheEvent(t *testing.T) {
 				called++
 				body, err := io.ReadAll(r.Body)
 				assert.NoError(t, err)
-				assert.Equal(t, knownBody, string(body), "next finds the body unread")
+				assert.True(t, bytes.Equal([]byte(knownBody), body), "next finds the body unread")
 				assert.EqualValues(t, len(knownBody), r.ContentLength, "next can trust the length")
 				assert.Empty(t, r.TransferEncoding)
 				again, err := io.ReadAll(r.Body)

@@ -129,9 +129,9 @@ func TestOneChangedBitIsRefused(t *testing.T) {
 	for i := range knownHex {
 		forged := []byte(knownHex)
 		forged[i] = "0123456789abcdef"[(strings.IndexByte("0123456789abcdef", forged[i])+1)%16]
-		assert.ErrorIs(t, v.Verify(t.Context(), "", body, string(forged)), walletcrew.ErrSignatureMismatch, "character %d of the signature was changed", i)
+		require.ErrorIs(t, v.Verify(t.Context(), "", body, string(forged)), walletcrew.ErrSignatureMismatch, "character %d of the signature was changed", i)
 	}
-	assert.ErrorIs(t, v.Verify(t.Context(), "", body[:len(body)-1], knownHex), walletcrew.ErrSignatureMismatch, "the body was cut")
+	require.ErrorIs(t, v.Verify(t.Context(), "", body[:len(body)-1], knownHex), walletcrew.ErrSignatureMismatch, "the body was cut")
 	assert.ErrorIs(t, v.Verify(t.Context(), "", append(body, '\n'), knownHex), walletcrew.ErrSignatureMismatch, "a line break was added")
 }
 
@@ -430,7 +430,7 @@ func TestExactlyTheLimitPassesAndOneByteMoreDoesNot(t *testing.T) {
 			}
 		}
 		_, err := v.EventFrom(t.Context(), signedHeaders(fits).get, fits)
-		assert.NoError(t, err, "EventFrom: exactly the limit of %d passes", limit)
+		require.NoError(t, err, "EventFrom: exactly the limit of %d passes", limit)
 		_, err = v.EventFrom(t.Context(), signedHeaders(over).get, over)
 		assert.ErrorIs(t, err, verifier.ErrBodyTooLarge, "EventFrom: one byte over the limit of %d", limit)
 	}
@@ -588,7 +588,7 @@ func TestAPromisedLengthAllocatesNothingUntilSomethingComes(t *testing.T) {
 		_, err := v.Event(r)
 		runtime.ReadMemStats(&after)
 		require.Error(t, err)
-		assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(tt.most), //nolint:gosec // positive
+		assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(tt.most),
 			"a request that promises %d bytes and sends %d", tt.length, tt.sent)
 	}
 }
@@ -893,7 +893,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		"a slice of Verifiers": []*verifier.Verifier{v},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t", "%10.3s"} {
-			noSecretIn(t, fmt.Sprintf(verb, value), "%s with %s", name, verb) //nolint:govet // all verbs on purpose
+			noSecretIn(t, fmt.Sprintf(verb, value), "%s with %s", name, verb)
 		}
 		noSecretIn(t, fmt.Sprint(value), "%s with Print", name)
 	}
@@ -940,7 +940,7 @@ func noSecretIn(t *testing.T, text, format string, args ...any) {
 	t.Helper()
 	for _, secret := range []walletcrew.Secret{knownSecret, otherSecret} {
 		for _, spelled := range []string{
-			string(secret), fmt.Sprintf("%x", []byte(secret)), fmt.Sprintf("%X", []byte(secret)), strings.Trim(fmt.Sprint([]byte(secret)), "[]"), string(secret[:16]),
+			string(secret), fmt.Sprintf("%x", []byte(secret)), fmt.Sprintf("%X", []byte(secret)), strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]"), string(secret[:16]),
 		} {
 			if strings.Contains(text, spelled) {
 				assert.Fail(t, "a secret was printed: "+fmt.Sprintf(format, args...))
