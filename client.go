@@ -175,7 +175,7 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key shows at the first call. The tenant's
+// NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key, or none, shows at the first call. The tenant's
 // id is spelled as in the API's path. It is a [ValidationError] if it is empty, "." or "..", or holds spaces.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {

@@ -93,7 +93,7 @@ func (e *APIError) Error() string {
 		b.WriteString(": " + oneLine(strings.Join(said, "; "), 1000))
 	}
 	switch {
-	case e.StatusCode == http.StatusUnauthorized:
+	case e.StatusCode == http.StatusUnauthorized && e.Detail == "":
 		b.WriteString(" (check the API key: it is missing, invalid or revoked)")
 	case e.StatusCode == http.StatusForbidden && !strings.Contains(e.Header.Get("Content-Type"), "html"):
 		b.WriteString(" (check the key's scopes: Webhook.Read to read, Webhook.Write to change)")

@@ -176,7 +176,7 @@ var (
 // A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret alone is computed once. It is
 // safe for concurrent use. The zero value matches nothing.
 type Key struct {
-	inner, outer []byte // SHA-256 after the first block of each
+	state func() (inner, outer []byte) // SHA-256 after the first block of each; a closure, so that fmt can't print them
 }
 
 // NewKey prepares a secret. An empty one is [ErrNoSecret].
@@ -196,22 +196,23 @@ func NewKey(secret Secret) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Key{inner, outer}, nil
+	return &Key{func() ([]byte, []byte) { return inner, outer }}, nil
 }
 
 // Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time and
 // allocates nothing.
 func (k *Key) Matches(body []byte, sig Signature) bool {
-	if k == nil {
+	if k == nil || k.state == nil {
 		return false
 	}
+	innerState, outerState := k.state()
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
-	if h.sha.UnmarshalBinary(k.inner) != nil {
+	if h.sha.UnmarshalBinary(innerState) != nil {
 		return false
 	}
 	inner := h.finish(body)
-	if h.sha.UnmarshalBinary(k.outer) != nil {
+	if h.sha.UnmarshalBinary(outerState) != nil {
 		return false
 	}
 	return subtle.ConstantTimeCompare(h.finish(inner), sig[:]) == 1

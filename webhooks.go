@@ -250,7 +250,7 @@ func (s *WebhooksService) exchange(ctx context.Context, method, path string, in 
 // decodeList takes the documented "all webhooks" as an array. That it is one, and not an object around one, is our inference:
 // an object with one array in it serves too.
 func decodeList(body []byte, webhooks *[]Webhook) error {
-	if !bytes.HasPrefix(body, []byte("{")) {
+	if bytes.HasPrefix(body, []byte("[")) {
 		return decodeAnswer(body, webhooks)
 	}
 	var members map[string]json.RawMessage
@@ -267,7 +267,7 @@ func decodeList(body []byte, webhooks *[]Webhook) error {
 		}
 	}
 	if array == nil {
-		return errors.New("it is an object, not an array")
+		return errors.New("it is no array, and has none in it")
 	}
 	return decodeAnswer(array, webhooks)
 }

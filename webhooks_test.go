@@ -537,13 +537,13 @@ func TestAListIsReadInEveryFormThatItMayHave(t *testing.T) {
 	}{
 		"an array":                       {body: "[" + hookJSON + "]", want: one},
 		"an empty array":                 {body: "[]", want: []walletcrew.Webhook{}},
-		"null":                           {body: "null"},
+		"null":                           {body: "null", err: "no array"}, // not "there are none": Ensure would create
 		"an object around an array":      {body: `{"total":1,"items":[` + hookJSON + `],"next":null}`, want: one},
 		"an object with spaces":          {body: "{\n \"items\" :\n [" + hookJSON + "]\n}", want: one},
 		"an object around an empty one":  {body: `{"items":[]}`, want: []walletcrew.Webhook{}},
 		"an object with several arrays":  {body: `{"items":[],"others":[]}`, err: "several arrays"},
-		"an object without an array":     {body: `{"items":{}}`, err: "not an array"},
-		"a webhook without events":       {body: `{"id":"Ab3xY"}`, err: "not an array"},
+		"an object without an array":     {body: `{"items":{}}`, err: "no array"},
+		"a webhook without events":       {body: `{"id":"Ab3xY"}`, err: "no array"},
 		"a string":                       {body: `"none"`, err: "doesn't fit"},
 		"nothing":                        {body: "", err: "not JSON"},
 		"HTML":                           {body: "<html></html>", err: "not JSON"},

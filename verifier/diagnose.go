@@ -13,6 +13,10 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -20,7 +24,8 @@ import (
 // Diagnose answers the question of everyone who receives webhooks: why doesn't my signature match? It tries what usually goes
 // wrong: a body that a middleware read or encoded again, a secret with quotes or a line break around it or used decoded, a
 // signature that was cut or made by another algorithm. It returns only what it has proved by computing, as sentences for a
-// person; nil where the signature matches, or where nothing of this explains it: then it's another secret, or another body.
+// person; nil where the signature matches, or where nothing of this explains it: then it's another secret, or another body. (Once the
+// members' order is lost, as when Go encodes a map, nobody can tell any more which body it was.)
 //
 // It is for a log on a developer's machine. Don't put the findings into a response: they would tell an attacker how close he
 // is, and they cost some hundred hashes of the body. No finding holds the secret, the signature or the body.
@@ -159,6 +164,15 @@ func bodyVariants(body []byte) []variant {
 		json.HTMLEscape(&buf, compact)
 		add(bytes.Clone(buf.Bytes()), fmt.Sprintf(reserialised, "the JSON with <, > and & escaped"))
 		add(unescapeHTML(compact), fmt.Sprintf(reserialised, "the JSON without <, > and & escaped"))
+		if plain, err := jsontext.AppendFormat(nil, compact); err == nil {
+			add(plain, fmt.Sprintf(reserialised, "the JSON without escapes"))
+		}
+		if spaced, err := jsontext.AppendFormat(nil, compact, jsontext.PreserveRawStrings(true), jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true)); err == nil {
+			add(spaced, fmt.Sprintf(reserialised, "the JSON with a space after each ':' and ','"))
+		}
+		for _, format := range []string{`\u%04x`, `\u%04X`} {
+			add(escapeNonASCII(compact, format), fmt.Sprintf(reserialised, "the JSON with all but ASCII escaped"))
+		}
 	}
 	if len(body) > 0 {
 		add(nil, "the signature is of an empty body: of another request, or the sender's body was lost on the way")
@@ -196,6 +210,20 @@ func indentedSize(compact []byte, width int) int {
 
 func unescapeHTML(compact []byte) []byte {
 	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(compact)))
+}
+
+func escapeNonASCII(compact []byte, format string) []byte {
+	escaped := make([]byte, 0, len(compact))
+	for _, r := range string(compact) {
+		if r < utf8.RuneSelf {
+			escaped = append(escaped, byte(r))
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			escaped = fmt.Appendf(escaped, format, unit)
+		}
+	}
+	return escaped
 }
 
 // minCut is how much of a signature must be there to say that it is the right one, cut: less may fit by chance.

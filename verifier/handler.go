@@ -379,6 +379,8 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 func (h *handler) late(ctx context.Context, e *walletcrew.Event, err error, took time.Duration) {
 	level, message := slog.LevelWarn, "verifier: the function failed after its delivery was answered with 503"
 	switch {
+	case !isPanic(err) && errors.Is(err, context.Cause(ctx)):
+		level = slog.LevelDebug // it did what it should, and the outcome says so
 	case isDone(err):
 		message = "verifier: the function succeeded after its delivery was answered with 503"
 	case isPanic(err):

@@ -96,7 +96,7 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
 		case r == nil && reason == nil:
 			return nil
 		case r == nil:
-			return fmt.Errorf("verifier: no function takes this payload: %w", reason)
+			return fmt.Errorf("verifier: the payload doesn't fit the function's type, and no other pattern takes the event: %w", reason)
 		}
 		fits, err := r.handle(ctx, e)
 		if fits {

@@ -21,6 +21,8 @@ type Delivery struct {
 	// EventID is the body's "__id"; "" where it has none.
 	EventID string
 	Name    walletcrew.EventName
+	// Body is what was sent: give it to [Server.Deliver] for a duplicate.
+	Body []byte
 	// StatusCode is what the receiver answered; 0 where it didn't. The platform takes 2xx for a success.
 	StatusCode int
 	// Err is why there was no answer: the connection was refused or broke, it took more than 30 seconds, or the context ended.
@@ -68,7 +70,7 @@ func (s *Server) Deliver(ctx context.Context, name walletcrew.EventName, body []
 		if !w.Enabled || !slices.ContainsFunc(w.Events, name.Matches) {
 			continue
 		}
-		d := Delivery{WebhookID: w.ID, EventID: id, Name: name}
+		d := Delivery{WebhookID: w.ID, EventID: id, Name: name, Body: body}
 		d.StatusCode, d.Err = s.post(ctx, &w, name, body)
 		deliveries = append(deliveries, d)
 	}

@@ -88,7 +88,7 @@ func TestEmitDeliversToEachWebhookThatSubscribes(t *testing.T) {
 		assert.Equal(t, s.TenantID, got[i].header.Get("x-neostore-tenantid"))
 		signature := got[i].header.Get("x-neostore-signature")
 		require.NoError(t, walletcrew.VerifySignature([]byte(got[i].body), signature, w.SignatureSecret))
-		assert.Equal(t, walletcrewtest.Delivery{WebhookID: w.ID, EventID: deliveries[0].EventID, Name: "Pass:Installed", StatusCode: 202}, deliveries[i])
+		assert.Equal(t, walletcrewtest.Delivery{WebhookID: w.ID, EventID: deliveries[0].EventID, Name: "Pass:Installed", Body: deliveries[0].Body, StatusCode: 202}, deliveries[i])
 	}
 	assert.Len(t, deliveries, 2)
 	assert.Equal(t, got[0].body, got[1].body, "one event has one body")
@@ -120,7 +120,7 @@ func TestDeliverSendsExactlyTheseBytes(t *testing.T) {
 		for range 2 { // again, as the platform may
 			deliveries, err := s.Deliver(t.Context(), "New:Event", []byte(body))
 			require.NoError(t, err)
-			assert.Equal(t, []walletcrewtest.Delivery{{WebhookID: w.ID, EventID: id, Name: "New:Event", StatusCode: 204}}, deliveries)
+			assert.Equal(t, []walletcrewtest.Delivery{{WebhookID: w.ID, EventID: id, Name: "New:Event", Body: []byte(body), StatusCode: 204}}, deliveries)
 			got := r.received()
 			last := got[len(got)-1]
 			assert.Equal(t, body, last.body)

@@ -5,6 +5,7 @@
 //	go run ./examples/manage -ensure https://shop.example/webhooks/walletcrew -events 'Pass:*,Customer:*'
 //	go run ./examples/manage -patch ID -enabled=false
 //	go run ./examples/manage -rotate ID          # prints the two ids; give the receivers both secrets, then
+//	go run ./examples/manage -secret NEW         # the value, for your secret store
 //	go run ./examples/manage -finish OLD,NEW
 //	go run ./examples/manage -delete ID
 //
@@ -32,9 +33,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "manage:", err)
+		if errors.Is(err, flag.ErrHelp) {
+			return
 		}
+		fmt.Fprintln(os.Stderr, "manage:", err)
 		os.Exit(1)
 	}
 }
@@ -84,6 +86,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	patch := flags.String("patch", "", "change the webhook with this `id`: -endpoint, -events, -description, -enabled")
 	rotate := flags.String("rotate", "", "begin to replace the secret of the webhook with this `id`")
 	finish := flags.String("finish", "", "finish a rotation: `old,new` ids")
+	secret := flags.String("secret", "", "print the secret of the webhook with this `id`: for a pipe into your secret store, not for a log")
 	remove := flags.String("delete", "", "delete the webhook with this `id`")
 	events := flags.String("events", "", "names or patterns, separated by commas (default for -ensure: *)")
 	verbose := flags.Bool("v", false, "log each request")
@@ -137,6 +140,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		err = errors.Join(err, m.finish(ctx, oldID, newID))
 	}
+	if *secret != "" {
+		err = errors.Join(err, m.secret(ctx, *secret))
+	}
 	if *remove != "" {
 		err = errors.Join(err, m.delete(ctx, *remove))
 	}
@@ -187,6 +193,15 @@ func (m *manager) finish(ctx context.Context, oldID, newID string) error {
 		return err
 	}
 	m.say("%s has taken the place of %s", newID, oldID)
+	return nil
+}
+
+func (m *manager) secret(ctx context.Context, id string) error {
+	w, err := m.webhooks.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	m.say("%s", string(w.SignatureSecret))
 	return nil
 }
 

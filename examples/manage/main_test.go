@@ -44,6 +44,7 @@ func TestFlagsActOnThePlatformOfTheEnvironment(t *testing.T) {
 	do("-rotate", first.ID)
 	require.Len(t, platform.Webhooks(), 2)
 	second := platform.Webhooks()[1]
+	assert.Equal(t, string(second.SignatureSecret)+"\n", do("-secret", second.ID))
 	do("-finish", first.ID+","+second.ID)
 	require.Len(t, platform.Webhooks(), 1)
 	assert.True(t, platform.Webhooks()[0].Enabled)

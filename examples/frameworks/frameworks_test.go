@@ -1,0 +1,177 @@
+package frameworks
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+func init() { gin.SetMode(gin.ReleaseMode) }
+
+const (
+	secret = walletcrew.Secret("k7Qx2mVb9LpZr4TnYw8HcJd6Fg1Ae3Us5Ri0Ko7Bv2Nx9Mq4Zt6Py8Wl1Dh3Cj5E")
+	target = "/webhooks/walletcrew"
+)
+
+// A sender hands a request to one framework's receiver and returns the status it answers.
+type sender func(t *testing.T, r *http.Request) int
+
+// receivers are all the examples, around the same function.
+func receivers(t *testing.T, handle verifier.HandlerFunc) map[string]sender {
+	t.Helper()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	serve := func(h http.Handler) sender {
+		return func(_ *testing.T, r *http.Request) int {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Code
+		}
+	}
+	app, v1, v2 := Fiber(v, handle), LambdaV1(v, handle), LambdaV2(v, handle)
+	lambda1 := func(spell func(string) string, isBase64 bool) sender {
+		return func(t *testing.T, r *http.Request) int {
+			resp, err := v1(r.Context(), events.APIGatewayProxyRequest{
+				HTTPMethod: r.Method, Headers: headersOf(r, spell), Body: bodyOf(t, r, isBase64), IsBase64Encoded: isBase64,
+			})
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+	}
+	lambda2 := func(isBase64 bool) sender {
+		return func(t *testing.T, r *http.Request) int {
+			resp, err := v2(r.Context(), events.APIGatewayV2HTTPRequest{
+				Headers: headersOf(r, strings.ToLower), Body: bodyOf(t, r, isBase64), IsBase64Encoded: isBase64,
+			})
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+	}
+	asItIs := func(name string) string { return name }
+	return map[string]sender{
+		"chi":  serve(Chi(v, handle)),
+		"gin":  serve(Gin(v, handle)),
+		"echo": serve(Echo(v, handle)),
+		"fiber": func(t *testing.T, r *http.Request) int {
+			resp, err := app.Test(r)
+			require.NoError(t, err)
+			defer func() { _ = resp.Body.Close() }()
+			return resp.StatusCode
+		},
+		"Lambda, API Gateway v1":                      lambda1(asItIs, false),
+		"Lambda, API Gateway v1, base64":              lambda1(asItIs, true),
+		"Lambda, API Gateway v1, lower-case headers":  lambda1(strings.ToLower, true),
+		"Lambda, API Gateway v1, headers in any case": lambda1(strings.ToUpper, false),
+		"Lambda, API Gateway v2":                      lambda2(false),
+		"Lambda, API Gateway v2, base64":              lambda2(true),
+	}
+}
+
+func headersOf(r *http.Request, spell func(string) string) map[string]string {
+	headers := map[string]string{}
+	for name := range r.Header {
+		headers[spell(name)] = r.Header.Get(name)
+	}
+	return headers
+}
+
+func bodyOf(t *testing.T, r *http.Request, isBase64 bool) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	if isBase64 {
+		return base64.StdEncoding.EncodeToString(body)
+	}
+	return string(body)
+}
+
+func TestEachFrameworkTellsAGoodDeliveryFromABadOne(t *testing.T) {
+	t.Parallel()
+	body := walletcrewtest.Payload(walletcrew.EventPassInstalled, json.RawMessage("{\n  \"passId\": \"p-1001\",\n  \"device\": \"apple\"\n}"))
+	delivery := func(secret walletcrew.Secret) *http.Request {
+		return walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, body)
+	}
+	reserialised := func() *http.Request {
+		var compact bytes.Buffer
+		require.NoError(t, json.Compact(&compact, body))
+		require.NotEqual(t, string(body), compact.String())
+		r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, compact.Bytes())
+		r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(secret, body))
+		return r
+	}
+	unsigned := func() *http.Request {
+		r := delivery(secret)
+		r.Header.Del(walletcrew.HeaderSignature)
+		return r
+	}
+	packed := func() *http.Request {
+		r := delivery(secret)
+		r.Header.Set("Content-Encoding", "gzip")
+		return r
+	}
+	var got []*walletcrew.Event
+	for name, send := range receivers(t, func(_ context.Context, e *walletcrew.Event) error { got = append(got, e); return nil }) {
+		got = nil
+		assert.Equal(t, http.StatusUnauthorized, send(t, delivery("another secret")), "%s: a forged delivery is refused", name)
+		assert.Equal(t, http.StatusUnauthorized, send(t, reserialised()), "%s: a body that was encoded again is refused", name)
+		assert.Equal(t, http.StatusUnauthorized, send(t, unsigned()), "%s: a delivery without a signature is refused", name)
+		assert.Equal(t, http.StatusUnsupportedMediaType, send(t, packed()), "%s: a Content-Encoding is refused", name)
+		assert.Empty(t, got, "%s: the function isn't called for what is refused", name)
+
+		assert.Equal(t, http.StatusNoContent, send(t, delivery(secret)), "%s: a good delivery is acknowledged", name)
+		if !assert.Len(t, got, 1, "%s: the function is called once", name) {
+			continue
+		}
+		e := got[0]
+		// Other requests in between: what a framework uses again must not change the event.
+		for range 20 {
+			send(t, walletcrewtest.NewRequest(target, "another secret", "XXXX", "Xxxx:Xxxxxxxxx", bytes.Repeat([]byte("X"), len(body))))
+		}
+		assert.Equal(t, walletcrew.EventPassInstalled, e.Name, name)
+		assert.Equal(t, "acme", e.TenantID, name)
+		assert.Equal(t, string(body), string(e.Raw), "%s: the event has the bytes as they came", name)
+		d, ok := e.Data.(*walletcrew.PassInstalled)
+		require.True(t, ok, "%s: the payload is typed", name)
+		assert.Equal(t, "p-1001", d.PassID, name)
+	}
+}
+
+func TestEachFrameworkAsksAgainForWhatFailedAndNotForWhatWasDiscarded(t *testing.T) {
+	t.Parallel()
+	errFailed := errors.New("the database is down")
+	for want, result := range map[int]error{http.StatusInternalServerError: errFailed, http.StatusNoContent: verifier.Discard(errFailed)} {
+		for name, send := range receivers(t, func(context.Context, *walletcrew.Event) error { return result }) {
+			r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
+			assert.Equal(t, want, send(t, r), "%s: the function returned %v", name, result)
+		}
+	}
+}
+
+func TestABodyThatIsNoBase64IsABadRequest(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	handle := func(context.Context, *walletcrew.Event) error {
+		assert.Fail(t, "the function was called")
+		return nil
+	}
+	resp, err := LambdaV2(v, handle)(t.Context(), events.APIGatewayV2HTTPRequest{Body: "{}", IsBase64Encoded: true})
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+}

@@ -1,0 +1,77 @@
+// Package shop is a small service with a webhook endpoint among its routes. Its tests show how a team tests its own handlers
+// with walletcrewtest.
+package shop
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// WebhookPath is where deliveries come in.
+const WebhookPath = "/webhooks/walletcrew"
+
+// A Store keeps what the platform tells us. Both calls may come twice for one event, and must do no harm then.
+type Store interface {
+	SetInstalled(ctx context.Context, passID string, installed bool) error
+	SaveCustomer(ctx context.Context, c Customer) error
+}
+
+// Customer is what we read of a Customer:Upserted, none of whose members is documented.
+type Customer struct {
+	ID    string `json:"customerId"`
+	Email string `json:"email"`
+}
+
+// Routes is the whole service. Production passes verifier.FromAPI(client); most tests verifier.Static("secret").
+func Routes(source verifier.SecretSource, store Store, logger *slog.Logger) (http.Handler, error) {
+	v, err := verifier.New(source)
+	if err != nil {
+		return nil, err
+	}
+	r := chi.NewRouter()
+	r.Use(middleware.RequestID, middleware.RequestSize(256<<10)) // a limit is fine; what reads the body isn't
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	r.Method(http.MethodPost, WebhookPath, verifier.NewHandler(v, handlers(store),
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithLogger(logger)))
+	return r, nil
+}
+
+func handlers(store Store) verifier.HandlerFunc {
+	mux := verifier.NewMux()
+	verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
+		return setInstalled(ctx, store, p.PassID, true)
+	})
+	verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassUninstalled) error {
+		return setInstalled(ctx, store, p.PassID, false)
+	})
+	verifier.OnName(mux, walletcrew.EventCustomerUpserted, func(ctx context.Context, _ *walletcrew.Event, c *Customer) error {
+		if c.ID == "" {
+			return verifier.Discard(errors.New("the customer has no id"))
+		}
+		return store.SaveCustomer(ctx, *c)
+	})
+	return mux.Handle
+}
+
+func setInstalled(ctx context.Context, store Store, passID string, installed bool) error {
+	if passID == "" { // a member that is missing is no error of the SDK's; to come again won't help
+		return verifier.Discard(errors.New("the pass has no id"))
+	}
+	return store.SetInstalled(ctx, passID, installed)
+}
+
+// Subscribe keeps our webhook in order; it is called at each start.
+func Subscribe(ctx context.Context, client *walletcrew.Client, publicURL string) (*walletcrew.EnsureResult, error) {
+	return client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
+		Endpoint: publicURL + WebhookPath,
+		Events:   []walletcrew.EventName{walletcrew.EventPassInstalled, walletcrew.EventPassUninstalled, walletcrew.EventCustomerUpserted},
+	})
+}
