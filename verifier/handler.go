@@ -67,6 +67,21 @@ func IsDiscard(err error) bool {
 	return ok
 }
 
+// Temporary marks an error as one that passes by itself, such as that of a database or a broker that can't be reached: it is
+// answered with 503 and Retry-After instead of 500. The event is asked for again in both cases. Temporary(nil) is nil.
+func Temporary(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &temporary{err}
+}
+
+type temporary struct{ err error }
+
+func (t *temporary) Error() string        { return t.err.Error() }
+func (t *temporary) Unwrap() error        { return t.err }
+func (t *temporary) Is(target error) bool { return target == errTemporary }
+
 // An Outcome says what became of one delivery.
 type Outcome struct {
 	Event  *walletcrew.Event // nil if refused
@@ -87,7 +102,7 @@ const (
 	Duplicate   Result = "duplicate"   // 204: it was handled before; the function wasn't called
 	Discarded   Result = "discarded"   // 204: the function returned a Discard
 	InFlight    Result = "in_flight"   // 503: another process is handling it, or this one was still at it when the time was up
-	Failed      Result = "failed"      // 500: the function returned an error
+	Failed      Result = "failed"      // 500: the function returned an error; 503 for a Temporary one
 	Panicked    Result = "panicked"    // 500: the function panicked, or the source of secrets did
 	TimedOut    Result = "timed_out"   // 503: the function took too long, or the sender hung up
 	Unavailable Result = "unavailable" // 503: the secrets or the deduper can't be had
@@ -98,7 +113,7 @@ const (
 // nil, or an option is wrong.
 //
 // The answer is 204 once fn has returned nil, 500 for an error or a panic (which is logged with its stack), and 503 with
-// Retry-After if fn doesn't return in time; what is refused is answered as [StatusCode] says. No answer has a body but the
+// Retry-After for a [Temporary] error or if fn doesn't return in time; what is refused is answered as [StatusCode] says. No answer has a body but the
 // status's own words.
 //
 // Fn runs on a goroutine of its own, under a context that ends with [WithTimeout] or the request. If it goes on after that, the
@@ -371,6 +386,8 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 		o.Result, o.Status = Discarded, http.StatusNoContent
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		o.unavailable(TimedOut, err)
+	case errors.Is(err, errTemporary):
+		o.unavailable(Failed, err)
 	default:
 		o.Result, o.Status = Failed, http.StatusInternalServerError
 	}

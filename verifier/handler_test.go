@@ -984,3 +984,20 @@ func TestAConnectionServesOnAfterEachAnswer(t *testing.T) {
 		assert.False(t, got.Close, "%s: the connection must stay open: the next delivery comes over it", test.name)
 	}
 }
+
+func TestATemporaryErrorIs503AndAsksForTheEventAgain(t *testing.T) {
+	t.Parallel()
+	var got verifier.Outcome
+	down := errors.New("the broker is down")
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
+		return fmt.Errorf("hand over: %w", verifier.Temporary(down))
+	}, verifier.WithLogger(silentLog()), verifier.WithObserver(func(_ context.Context, o verifier.Outcome) { got = o }))
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, posted([]byte(knownBody)))
+	assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
+	assert.NotEmpty(t, rec.Header().Get("Retry-After"))
+	assert.Equal(t, verifier.Failed, got.Result)
+	require.ErrorIs(t, got.Err, down)
+	assert.Equal(t, http.StatusServiceUnavailable, verifier.StatusCode(got.Err))
+	require.NoError(t, verifier.Temporary(nil))
+}

@@ -206,8 +206,8 @@ func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
 }
 
 // StatusCode says what to answer for an error of this package: 204 for nil; 400 for a body or a name that can't be right; 401
-// without a valid signature; 405, 408, 413 and 415 for their kinds; 503 where the receiver can't tell, so that the platform
-// delivers again; 500 for any other error, such as your function's.
+// without a valid signature; 405, 408, 413 and 415 for their kinds; 503 where the receiver can't tell, or for a
+// [Temporary] error, so that the platform delivers again; 500 for any other error, such as your function's.
 func StatusCode(err error) int {
 	is := func(targets ...error) bool {
 		for _, target := range targets {
@@ -237,14 +237,14 @@ func StatusCode(err error) int {
 		return http.StatusBadRequest
 	case is(walletcrew.ErrInvalidPayload, ErrEventNameMismatch):
 		return http.StatusBadRequest
-	case is(context.DeadlineExceeded, context.Canceled, errUnavailable):
+	case is(context.DeadlineExceeded, context.Canceled, errTemporary):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }
 
-// errUnavailable marks what passes: the platform shall deliver again.
-var errUnavailable = errors.New("verifier: not now")
+// errTemporary is what a [Temporary] error is.
+var errTemporary = errors.New("verifier: not now")
 
 // A delivery is one request on its way: what came, and then what it was found to be.
 type delivery struct {

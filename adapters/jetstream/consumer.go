@@ -1,0 +1,437 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// A Consumer takes events out of a stream and calls a function for each. Any number of processes may run one under the same name:
+// they share the events. Make it with [NewConsumer].
+type Consumer struct {
+	stream *Stream
+	fn     verifier.HandlerFunc
+	cfg    ConsumerConfig // with its defaults
+	want   jetstream.ConsumerConfig
+
+	mu       sync.Mutex
+	consumer jetstream.Consumer
+	attached time.Time // when that was tried last,
+	trouble  error     // and failed
+	told     time.Time // when trouble was logged last
+
+	running atomic.Int64 // functions
+}
+
+// ConsumerConfig is how a [Consumer] works. The zero value is a good one.
+type ConsumerConfig struct {
+	// Name is the consumer's name on the server, where it remembers what was handled: letters, digits, '-' and '_'. Default
+	// "worker".
+	Name string
+	// Patterns are what the consumer takes; nil is all. "*", a category ("Pass:*") and a name ("Pass:Installed") are sorted out by
+	// the server; of any other pattern ("Pass:Up*", "*:Created") the server sends the category, or all, and the consumer drops
+	// what doesn't match: on a work queue, an event so dropped is gone. Several patterns need NATS 2.10. Categories and names that
+	// this version doesn't know must be spelled as the platform does, since the server knows no case; see [Subject].
+	Patterns []walletcrew.EventName
+	// Concurrency is how many functions run at once in this process. Default 16. No event is fetched before one is free.
+	Concurrency int
+	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
+	// hour. A try that ended with the worker's crash counts as well; an event that was delivered twice as often without a function
+	// ever coming to its end goes there, too.
+	MaxTries int
+	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
+	// minutes, and up to a fifth more at random.
+	Backoff func(try int) time.Duration
+	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
+	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while.
+	AckWait time.Duration
+	// Timeout ends the function's context. Default 5 minutes. A function that goes on after that keeps its event, and its place.
+	Timeout time.Duration
+	// DrainTimeout is how long Run waits for functions when its context has ended. Default 20 s. Then their contexts are ended, too.
+	DrainTimeout time.Duration
+	// MaxPending is how many events of all the workers may be in progress or waiting for their next try. Default 10,000. While so
+	// many do, the server delivers no further ones.
+	MaxPending int
+	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
+	Logger *slog.Logger
+	// Observer is called once for each delivery to the consumer, when it was settled: for metrics and traces. It may be nil.
+	Observer func(context.Context, Outcome)
+}
+
+// An Outcome says what became of one delivery to a [Consumer].
+type Outcome struct {
+	Event    *walletcrew.Event // nil if it can't be parsed
+	Subject  string
+	Result   Result
+	Try      int           // 1 for the first
+	Function time.Duration // 0 if it wasn't called
+	Err      error         // nil for Handled and Unmatched
+}
+
+// A Result is what became of a delivery to a [Consumer], in a word that serves as a metric's label.
+type Result string
+
+// The results.
+const (
+	Handled      Result = "handled"       // the function returned nil: acknowledged
+	Discarded    Result = "discarded"     // the function returned a verifier.Discard: terminated
+	Unmatched    Result = "unmatched"     // it fits none of the patterns: acknowledged
+	Retried      Result = "retried"       // the function failed or panicked: it comes again after the back-off
+	DeadLettered Result = "dead_lettered" // it failed for good, and is among the dead letters
+)
+
+// NewConsumer makes the consumer on the server, or changes the one of that name, and checks that there is a stream for dead
+// letters. Nothing is handled before [Consumer.Run].
+//
+// Errors: those of [OpenStream]; [ErrServerTooOld] for several patterns; on a work queue, an error if another consumer takes the
+// same events.
+func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, cfg ConsumerConfig) (*Consumer, error) {
+	switch {
+	case stream == nil:
+		return nil, errors.New("jetstream: the stream is nil")
+	case fn == nil:
+		return nil, errors.New("jetstream: the function is nil")
+	case cfg.Concurrency < 0 || cfg.MaxTries < 0 || cfg.AckWait < 0 || cfg.Timeout < 0 || cfg.DrainTimeout < 0 || cfg.MaxPending < 0:
+		return nil, errors.New("jetstream: a number in ConsumerConfig is negative")
+	case slices.Contains(cfg.Patterns, ""):
+		return nil, errors.New("jetstream: ConsumerConfig.Patterns: a pattern is empty")
+	}
+	setDefault(&cfg.Name, "worker")
+	setDefault(&cfg.Concurrency, 16)
+	setDefault(&cfg.MaxTries, 20)
+	setDefault(&cfg.AckWait, 30*time.Second)
+	setDefault(&cfg.Timeout, 5*time.Minute)
+	setDefault(&cfg.DrainTimeout, 20*time.Second)
+	setDefault(&cfg.MaxPending, max(10_000, 4*cfg.Concurrency))
+	if len(cfg.Patterns) == 0 {
+		cfg.Patterns = []walletcrew.EventName{walletcrew.AllEvents}
+	}
+	if cfg.Backoff == nil {
+		cfg.Backoff = defaultBackoff
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if !isWord(cfg.Name) {
+		return nil, fmt.Errorf("jetstream: ConsumerConfig.Name %q: only letters, digits, '-' and '_' can be used", cfg.Name)
+	}
+	c := &Consumer{stream: stream, fn: fn, cfg: cfg, want: jetstream.ConsumerConfig{
+		Durable:       cfg.Name,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       cfg.AckWait,
+		MaxDeliver:    -1, // the server would drop the event in silence
+		MaxAckPending: cfg.MaxPending,
+		MaxWaiting:    4096, // each of Concurrency waits on its own, in all the processes
+	}}
+	if subjects := filters(stream.cfg.Prefix, cfg.Patterns); len(subjects) == 1 {
+		c.want.FilterSubject = subjects[0]
+	} else {
+		if err := stream.needVersion(2, 10, "a consumer with several patterns"); err != nil {
+			return nil, err
+		}
+		c.want.FilterSubjects = subjects
+	}
+	if err := stream.check(ctx, stream.deadLetters()); err != nil {
+		return nil, err
+	}
+	if _, err := c.attach(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+func defaultBackoff(try int) time.Duration {
+	d := 5 * time.Minute
+	if try < 9 {
+		d = min(d, time.Second<<max(try-1, 0))
+	}
+	return d + rand.N(d/5)
+}
+
+// attach makes the consumer on the server. All the workers call it when a server comes back: it tries once a second.
+func (c *Consumer) attach(ctx context.Context) (jetstream.Consumer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.attached) > time.Second {
+		var consumer jetstream.Consumer
+		if consumer, c.trouble = c.create(ctx); c.trouble == nil {
+			c.consumer = consumer
+		}
+		c.attached = time.Now()
+	}
+	return c.consumer, c.trouble
+}
+
+func (c *Consumer) create(ctx context.Context) (jetstream.Consumer, error) {
+	if status := c.stream.nc.Status(); status != nats.CONNECTED {
+		return nil, fmt.Errorf("%w: %s", ErrUnavailable, status)
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	seen := c.stream.nc.LastError()
+	consumer, err := c.stream.js.CreateOrUpdateConsumer(ctx, c.stream.cfg.Name, c.want)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeFilterTaken || api.ErrorCode == codeUnfilteredTaken) {
+		return nil, fmt.Errorf("jetstream: consumer %s: another consumer takes some of these events already, and in a work queue each "+
+			"event has one: use its name, other patterns, or a stream with KeepFor: %w", c.cfg.Name, err)
+	}
+	if err != nil {
+		return nil, c.stream.explain("create consumer "+c.cfg.Name, seen, err)
+	}
+	return consumer, nil
+}
+
+// complain logs what keeps the workers from working, once in a while for all of them.
+func (c *Consumer) complain(ctx context.Context, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.told) > 10*time.Second {
+		c.told = time.Now()
+		c.cfg.Logger.WarnContext(ctx, "jetstream: no events can be fetched; trying again", slog.Any("error", err))
+	}
+}
+
+// Run calls the function for the events that come, until ctx ends. It survives what happens to the server: it logs, and tries
+// again until the server is back. Only a connection that is closed for good ends it, with [ErrUnavailable]; [Connect] makes one
+// that never gives up. Call it once.
+//
+// When ctx ends, no further event is taken, and Run waits for the functions that run; their own context goes on until
+// [ConsumerConfig].DrainTimeout. It returns nil if all have ended, or else says how many haven't; their events come again after
+// AckWait.
+//
+// For the function's result: nil acknowledges the event; an error or a panic lets it come again after the back-off; a
+// [verifier.Discard] ends it. The last try that fails, and an event that can't be parsed, goes to the dead letters
+// ([Stream.DeadLetters]), and leaves the stream only once it is stored there.
+func (c *Consumer) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan struct{})
+	var workers sync.WaitGroup
+	for range c.cfg.Concurrency {
+		workers.Go(func() { c.work(ctx, work) })
+	}
+	go func() {
+		workers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return fmt.Errorf("%w: the connection is closed", ErrUnavailable)
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+	case <-time.After(c.cfg.DrainTimeout):
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(settleTimeout):
+			return fmt.Errorf("jetstream: %d functions haven't ended in time; their events come again", c.running.Load())
+		}
+	}
+	flush, cancelFlush := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancelFlush()
+	if err := c.stream.nc.FlushWithContext(flush); err != nil { // the last acknowledgements
+		return fmt.Errorf("%w: the last acknowledgements may be lost, and their events come again: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// settleTimeout bounds what is left to do when a function has ended.
+const settleTimeout = 5 * time.Second
+
+// work is one of the Concurrency.
+func (c *Consumer) work(ctx, work context.Context) {
+	for failures := 0; ctx.Err() == nil && !c.stream.nc.IsClosed(); {
+		consumer, err := c.attach(ctx)
+		for err == nil && ctx.Err() == nil {
+			failures = 0
+			err = c.take(ctx, work, consumer)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if failures++; failures > 1 { // one is what the restart of a server looks like
+			c.complain(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// take handles one event after the other, until ctx ends or something is wrong. An event is asked for only when the one before
+// has ended: none waits here while another worker could have it, or while its AckWait runs.
+func (c *Consumer) take(ctx, work context.Context, consumer jetstream.Consumer) error {
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(2*time.Second))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Drain)() // what is on its way already is still handled
+	for {
+		m, err := messages.Next()
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		c.handle(work, m)
+		if time.Since(began) > c.cfg.AckWait/2 {
+			return nil // after a reconnection, a second event may have come meanwhile, and be too old now
+		}
+	}
+}
+
+// handle settles one event.
+func (c *Consumer) handle(ctx context.Context, m jetstream.Msg) {
+	out := Outcome{Subject: m.Subject()}
+	meta, err := m.Metadata()
+	if err != nil { // not a consumer's message: can't be
+		c.cfg.Logger.ErrorContext(ctx, "jetstream: a message without metadata", slog.String("subject", m.Subject()), slog.Any("error", err))
+		return
+	}
+	out.Try = int(min(meta.NumDelivered, 1<<30))
+	stop := c.keepAlive(m)
+	defer stop()
+
+	out.Event, out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
+	switch {
+	case out.Err != nil:
+		c.bury(ctx, m, meta, &out)
+	case !slices.ContainsFunc(c.cfg.Patterns, out.Event.Name.Matches):
+		out.Result = Unmatched
+		err = m.Ack()
+	case out.Try > 2*c.cfg.MaxTries:
+		out.Err = fmt.Errorf("jetstream: delivered %d times, and no function came to its end: the workers crashed, or were cut off", out.Try-1)
+		c.bury(ctx, m, meta, &out)
+	default:
+		began := time.Now()
+		out.Err = c.call(ctx, out.Event)
+		out.Function = time.Since(began)
+		switch {
+		case out.Err == nil:
+			out.Result = Handled
+			err = m.Ack()
+		case verifier.IsDiscard(out.Err):
+			out.Result = Discarded
+			err = m.Term()
+		case out.Try < c.cfg.MaxTries || ctx.Err() != nil:
+			c.retry(ctx, m, &out)
+		default:
+			c.bury(ctx, m, meta, &out)
+		}
+	}
+	if err != nil {
+		c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be acknowledged, and comes again", append(out.attrs(), slog.Any("error", err))...)
+	}
+	c.log(ctx, &out)
+	if c.cfg.Observer != nil {
+		c.cfg.Observer(ctx, out)
+	}
+}
+
+// retry lets the event come again. Should the message be lost, it does so after AckWait.
+func (c *Consumer) retry(ctx context.Context, m jetstream.Msg, out *Outcome) {
+	out.Result = Retried
+	delay := c.cfg.Backoff(out.Try)
+	if ctx.Err() != nil { // it was broken off, since Run ends
+		delay = 0
+	}
+	if err := m.NakWithDelay(max(delay, 0)); err != nil {
+		c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
+	}
+}
+
+// bury puts the event among the dead letters, and only then takes it out of the stream.
+func (c *Consumer) bury(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, out *Outcome) {
+	if err := c.stream.publishDeadLetter(ctx, c.cfg.Name, m, meta, out.Err); err != nil {
+		out.Err = fmt.Errorf("%w (and it can't be put among the dead letters: %w)", out.Err, err)
+		c.retry(ctx, m, out)
+		return
+	}
+	out.Result = DeadLettered
+	if err := m.Term(); err != nil {
+		c.cfg.Logger.WarnContext(ctx, "jetstream: a dead letter can't be taken out of the stream, and comes again", append(out.attrs(), slog.Any("error", err))...)
+	}
+}
+
+// keepAlive tells the server that the event is in progress, until stop is called.
+func (c *Consumer) keepAlive(m jetstream.Msg) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(c.cfg.AckWait / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				_ = m.InProgress() // without a connection there is nothing to be done
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// ErrPanicked: the function panicked, or called runtime.Goexit. Use errors.Is on [Outcome].Err.
+var ErrPanicked = errors.New("jetstream: the function panicked")
+
+// call calls the function on a goroutine of its own, so that neither a panic nor a runtime.Goexit ends the worker.
+func (c *Consumer) call(ctx context.Context, e *walletcrew.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	c.running.Add(1)
+	defer c.running.Add(-1)
+	result := make(chan error, 1)
+	go func() {
+		err := fmt.Errorf("%w: runtime.Goexit was called", ErrPanicked)
+		defer func() {
+			if value := recover(); value != nil {
+				err = fmt.Errorf("%w: %v", ErrPanicked, value)
+				c.cfg.Logger.ErrorContext(ctx, err.Error(), slog.String("event", string(e.Name)), slog.String("id", e.ID), slog.String("stack", string(debug.Stack())))
+			}
+			result <- err
+		}()
+		err = c.fn(ctx, e)
+	}()
+	return <-result
+}
+
+func (o *Outcome) attrs() []any {
+	attrs := []any{slog.String("subject", o.Subject), slog.Int("try", o.Try)}
+	if o.Event != nil {
+		attrs = append(attrs, slog.String("event", string(o.Event.Name)), slog.String("tenant", o.Event.TenantID), slog.String("id", o.Event.ID))
+	}
+	return attrs
+}
+
+func (c *Consumer) log(ctx context.Context, out *Outcome) {
+	attrs := append(out.attrs(), slog.Any("error", out.Err))
+	switch out.Result {
+	case Discarded:
+		c.cfg.Logger.WarnContext(ctx, "jetstream: the function discarded the event", attrs...)
+	case Retried:
+		c.cfg.Logger.WarnContext(ctx, "jetstream: the event was not handled, and comes again", attrs...)
+	case DeadLettered:
+		c.cfg.Logger.ErrorContext(ctx, "jetstream: the event is among the dead letters now", attrs...)
+	}
+}

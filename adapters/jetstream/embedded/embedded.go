@@ -1,0 +1,242 @@
+// Package embedded runs the NATS server in your process, with its streams in a directory: one machine, nothing to install, and
+// the same code as for a cluster.
+//
+//	server, err := embedded.Start(ctx, embedded.Options{Dir: "/var/lib/receiver"})
+//	if err != nil {
+//		return err
+//	}
+//	defer server.Close()
+//	nc, err := server.Connect()
+//	if err != nil {
+//		return err
+//	}
+//	defer nc.Close()
+//	stream, err := jetstream.EnsureStream(ctx, nc, jetstream.StreamConfig{})
+//
+// Moving to a server or a cluster is [jetstream.Connect] with its URL in place of these two calls.
+//
+// It is a module of its own, since nats-server is large: who connects to a server needn't compile one.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+)
+
+// A Server is a NATS server with JetStream in this process. Make it with [Start], and Close it at the end.
+type Server struct {
+	server *server.Server
+	lock   *os.File
+	listen bool
+	once   sync.Once
+}
+
+// Options say how a server runs. Only Dir is needed.
+type Options struct {
+	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets [ErrInUse]. Not on a network
+	// file system.
+	Dir string
+	// SyncInterval is how often what was written is brought to the disk itself (fsync). 0, the default: before each
+	// acknowledgement, so that an acknowledged event survives the loss of power. Otherwise it survives a crash of the process, but
+	// what came in the last SyncInterval can be lost with the machine's power or its kernel.
+	SyncInterval time.Duration
+	// MaxStore is how many bytes all streams may take. 0: three quarters of what is free on the disk at the start.
+	MaxStore int64
+	// Listen opens a port for clients, such as workers in other processes and the nats command: "127.0.0.1:4222", port 0 for any.
+	// "", the default: none; only [Server.Connect] gets in. It must be a loopback address, since anyone who reaches it may read and
+	// write everything; what is open to others, with TLS and users, is set in Configure.
+	Listen string
+	// Cluster makes the server one of several.
+	Cluster *Cluster
+	// Logger takes the server's log: its notices at level debug, warnings and errors as such. Nil: slog.Default().
+	Logger *slog.Logger
+	// Configure may change everything else before the server is made.
+	Configure func(*server.Options)
+}
+
+// Cluster says how a server finds the others: for tests of a cluster on one machine. A cluster in production is several machines
+// with nats-server, or Configure.
+type Cluster struct {
+	Name       string   // of the cluster, the same for all
+	ServerName string   // of this one, different for all
+	Listen     string   // a loopback address for the others, "127.0.0.1:6222"
+	Routes     []string // Listen of all of them
+}
+
+// ErrInUse: another process runs a server on the directory.
+var ErrInUse = errors.New("embedded: another process uses the directory")
+
+// maxPayload takes the largest body that the verifier lets through by default (1 MiB) with room to spare.
+const maxPayload = 8 << 20
+
+// Start starts a server, and returns when it takes connections. In a cluster that is before the others are found: what needs
+// them, such as making a stream, fails until then.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if o.Dir == "" {
+		return nil, errors.New("embedded: Options.Dir is empty")
+	}
+	opts, err := o.server()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(o.Dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{lock: lock, listen: !opts.DontListen}
+	if s.server, err = server.NewServer(opts); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	log := &logger{slog: o.Logger, fatal: make(chan string, 1)}
+	if log.slog == nil {
+		log.slog = slog.Default()
+	}
+	s.server.SetLoggerV2(log, false, false, false)
+	s.server.Start()
+	if err := s.wait(ctx, log); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) wait(ctx context.Context, log *logger) error {
+	for !s.server.ReadyForConnections(10 * time.Millisecond) {
+		select {
+		case text := <-log.fatal:
+			return errors.New("embedded: the server can't start: " + text)
+		case <-ctx.Done():
+			return fmt.Errorf("embedded: the server isn't ready: %w", ctx.Err())
+		default:
+		}
+	}
+	select {
+	case text := <-log.fatal:
+		return errors.New("embedded: the server can't start: " + text)
+	default:
+	}
+	if !s.server.JetStreamEnabled() {
+		return errors.New("embedded: JetStream could not be started; see the log")
+	}
+	return nil
+}
+
+func (o *Options) server() (*server.Options, error) {
+	opts := &server.Options{
+		JetStream:         true,
+		StoreDir:          o.Dir,
+		JetStreamMaxStore: o.MaxStore,
+		SyncAlways:        o.SyncInterval <= 0,
+		SyncInterval:      max(o.SyncInterval, 0),
+		MaxPayload:        maxPayload,
+		NoSigs:            true,
+		DontListen:        o.Listen == "",
+	}
+	var err error
+	if o.Listen != "" {
+		if opts.Host, opts.Port, err = loopback(o.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if c := o.Cluster; c != nil {
+		opts.ServerName, opts.Cluster.Name = c.ServerName, c.Name
+		if opts.Cluster.Host, opts.Cluster.Port, err = loopback(c.Listen); err != nil {
+			return nil, err
+		}
+		for _, route := range c.Routes {
+			opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: route})
+		}
+	}
+	if o.Configure != nil {
+		o.Configure(opts)
+	}
+	return opts, nil
+}
+
+func loopback(address string) (host string, port int, err error) {
+	host, number, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(number)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("embedded: the address %q: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", 0, fmt.Errorf("embedded: %q isn't a loopback address: open a port to others in Options.Configure, with TLS and users", address)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// Connect returns a connection within the process, with the options of [jetstream.Connect] and then yours. Close it before the
+// server.
+func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	return jetstream.Connect("", append([]nats.Option{nats.InProcessServer(s.server)}, opts...)...)
+}
+
+// URL returns where others connect to, "" without [Options].Listen.
+func (s *Server) URL() string {
+	if !s.listen {
+		return ""
+	}
+	return s.server.ClientURL()
+}
+
+// Close stops the server and returns when all is written. It may be called more than once.
+func (s *Server) Close() {
+	s.once.Do(func() {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+		_ = s.lock.Close() // which unlocks it
+	})
+}
+
+// logger is the server's way to slog. Fatal doesn't end the process here: it is what Start returns.
+type logger struct {
+	slog  *slog.Logger
+	fatal chan string
+}
+
+func (l *logger) Noticef(format string, v ...any) {
+	l.slog.Debug("nats-server: " + fmt.Sprintf(format, v...))
+}
+func (l *logger) Debugf(format string, v ...any) {
+	l.slog.Debug("nats-server: " + fmt.Sprintf(format, v...))
+}
+func (l *logger) Tracef(format string, v ...any) {
+	l.slog.Debug("nats-server: " + fmt.Sprintf(format, v...))
+}
+func (l *logger) Warnf(format string, v ...any) {
+	l.slog.Warn("nats-server: " + fmt.Sprintf(format, v...))
+}
+func (l *logger) Errorf(format string, v ...any) {
+	l.slog.Error("nats-server: " + fmt.Sprintf(format, v...))
+}
+func (l *logger) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.slog.Error("nats-server: " + text)
+	select {
+	case l.fatal <- text:
+	default:
+	}
+}

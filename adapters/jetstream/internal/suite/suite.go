@@ -1,0 +1,781 @@
+// Package suite is what must hold on every NATS server: the tests of the adapter, run against the server that is installed, and
+// against the embedded one.
+package suite
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// Run runs all of it. Connect returns a connection that the test may close.
+func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
+	for name, test := range map[string]func(*testing.T, *nats.Conn){
+		"EveryEventComesOutAsItWentIn":                  everyEvent,
+		"OddNamesAndTenantsComeOutAsTheyWentIn":         oddNames,
+		"ADuplicateIsDropped":                           duplicates,
+		"AnAcknowledgedEventIsInTheStream":              stored,
+		"AnEventThatIsTooLargeIsAnError":                tooLarge,
+		"AFailureComesAgainAfterTheBackOff":             backOff,
+		"ADiscardDoesNotComeAgain":                      discard,
+		"TheLastTryGoesToTheDeadLettersWithItsReason":   deadLetter,
+		"ADeadLetterIsPutBack":                          redrive,
+		"APanicIsAFailure":                              panics,
+		"WhatCannotBeParsedIsADeadLetter":               unparsable,
+		"NothingIsLostWhileDeadLettersCannotBeStored":   deadLettersFull,
+		"AFunctionLongerThanAckWaitRunsOnce":            longFunction,
+		"APatternTakesWhatItMatches":                    patterns,
+		"SeveralPatterns":                               severalPatterns,
+		"TwoConsumersOfAWorkQueueMayNotOverlap":         overlap,
+		"ALogGivesEachConsumerEachEvent":                fanOut,
+		"TheEndWaitsForFunctions":                       gracefulEnd,
+		"TheEndDoesNotWaitForever":                      impatientEnd,
+		"AFullStreamRefuses":                            full,
+		"AStreamThatCouldLoseEventsIsRefused":           checks,
+		"AStreamThatIsNotThereIsAnError":                missing,
+		"WhatAWorkerHeldComesAgainWhenItIsCutOff":       cutOff,
+		"WorkersShareTheEvents":                         share,
+		"ADeliveryOverHTTPIsAnsweredByWhatTheStreamDid": overHTTP,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc := connect(t)
+			t.Cleanup(nc.Close)
+			test(t, nc)
+		})
+	}
+}
+
+// Quiet is a logger for those whose failures are on purpose.
+var Quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// Config returns a stream's configuration that no other test has, and removes the stream at the test's end.
+func Config(t *testing.T, nc *nats.Conn) jetstream.StreamConfig {
+	name := "WCTEST_" + rand.Text()[:12]
+	t.Cleanup(func() {
+		js, err := natsjs.New(nc)
+		if err != nil || nc.IsClosed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = js.DeleteStream(ctx, name)
+		_ = js.DeleteStream(ctx, name+"_DEAD")
+	})
+	return jetstream.StreamConfig{Name: name, Prefix: strings.ToLower(name)}
+}
+
+// Event is one as the verifier makes it.
+func Event(t testing.TB, tenant string, name walletcrew.EventName, body string) *walletcrew.Event {
+	e, err := walletcrew.ParseEvent(name, []byte(body))
+	require.NoError(t, err)
+	e.TenantID = tenant
+	return e
+}
+
+// fixture is a stream with its publisher, and the outcomes of the consumers that are run on it.
+type fixture struct {
+	t         *testing.T
+	nc        *nats.Conn
+	js        natsjs.JetStream
+	cfg       jetstream.StreamConfig
+	stream    *jetstream.Stream
+	publisher *jetstream.Publisher
+	outcomes  chan jetstream.Outcome
+}
+
+func setUp(t *testing.T, nc *nats.Conn, change ...func(*jetstream.StreamConfig)) *fixture {
+	f := &fixture{t: t, nc: nc, cfg: Config(t, nc), outcomes: make(chan jetstream.Outcome, 10_000)}
+	for _, c := range change {
+		c(&f.cfg)
+	}
+	var err error
+	f.js, err = natsjs.New(nc)
+	require.NoError(t, err)
+	f.stream, err = jetstream.EnsureStream(t.Context(), nc, f.cfg)
+	require.NoError(t, err)
+	f.publisher, err = jetstream.NewPublisher(t.Context(), f.stream)
+	require.NoError(t, err)
+	return f
+}
+
+func (f *fixture) publish(tenant string, name walletcrew.EventName, body string) {
+	f.t.Helper()
+	require.NoError(f.t, f.publisher.Handle(f.t.Context(), Event(f.t, tenant, name, body)))
+}
+
+// run starts a consumer; end ends it, and returns what Run did.
+func (f *fixture) run(fn verifier.HandlerFunc, cfg jetstream.ConsumerConfig) (end func() error) {
+	f.t.Helper()
+	cfg.Logger = Quiet
+	cfg.Observer = func(_ context.Context, o jetstream.Outcome) { f.outcomes <- o }
+	if cfg.Backoff == nil {
+		cfg.Backoff = func(int) time.Duration { return 10 * time.Millisecond }
+	}
+	c, err := jetstream.NewConsumer(f.t.Context(), f.stream, fn, cfg)
+	require.NoError(f.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- c.Run(ctx) }()
+	end = sync.OnceValue(func() error { cancel(); return <-result })
+	f.t.Cleanup(func() { _ = end() })
+	return end
+}
+
+func (f *fixture) outcome() jetstream.Outcome {
+	f.t.Helper()
+	select {
+	case o := <-f.outcomes:
+		return o
+	case <-time.After(20 * time.Second):
+		require.FailNow(f.t, "no event was delivered within 20 s")
+		panic("not reached")
+	}
+}
+
+func (f *fixture) noOutcome(within time.Duration) {
+	f.t.Helper()
+	select {
+	case o := <-f.outcomes:
+		assert.Fail(f.t, "an event was delivered that should not be", "%+v", o)
+	case <-time.After(within):
+	}
+}
+
+// left says how many messages a stream holds.
+func (f *fixture) left(name string) int {
+	f.t.Helper()
+	s, err := f.js.Stream(f.t.Context(), name)
+	require.NoError(f.t, err)
+	return int(s.CachedInfo().State.Msgs)
+}
+
+func (f *fixture) emptiesItself() {
+	f.t.Helper()
+	assert.Eventually(f.t, func() bool { return f.left(f.cfg.Name) == 0 }, 10*time.Second, 5*time.Millisecond,
+		"what was handled must leave the work queue")
+}
+
+func (f *fixture) deadLetters() []*jetstream.DeadLetter {
+	f.t.Helper()
+	var all []*jetstream.DeadLetter
+	for d, err := range f.stream.DeadLetters(f.t.Context()) {
+		require.NoError(f.t, err)
+		all = append(all, d)
+	}
+	return all
+}
+
+func ok(context.Context, *walletcrew.Event) error { return nil }
+
+func everyEvent(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	var sent []*walletcrew.Event
+	for i, e := range []struct{ name, body string }{
+		{"Pass:Created", `{"__id":"%d","passId":"p-1","passType":"user","passKind":"giftCard","identifiers":{"customerId":"C-1","n":1.50}}`},
+		{"Pass:Installed", `{"__id":"%d", "device":"apple","additionalInformation":{"registrationInformation":{"activeRegistrationCount":2}}}`},
+		{"Pass:Uninstalled", "{\n\t\"__id\":\"%d\",\"device\":{\"os\":\"x\"}}\r\n"},
+		{"Pass:Updated", `{"__id":"%d","metadata":{"é":"\u00e9 😀"}}`},
+		{"Pass:UpdateSent", `{"__id":%d}`},
+		{"Customer:Upserted", `{"__id":"%d","email":"a@b.example","big":12345678901234567890123}`},
+		{"Redirect:Redirected", `{"__id":"%d","url":"https://x.example/?a=b"}`},
+		{"Wallet:New", `{"__id":"%d","x":[1,2,{"y":null}]}`},
+		{"Pass:Created", `{"__id":"%d","passId":17}`}, // doesn't fit its type
+		{"Pass:Created", `{}`},
+	} {
+		body := e.body
+		if strings.Contains(body, "%d") {
+			body = fmt.Sprintf(body, i)
+		}
+		event := Event(t, "acme", walletcrew.EventName(e.name), body)
+		sent = append(sent, event)
+		require.NoError(t, f.publisher.Handle(t.Context(), event))
+	}
+	f.run(ok, jetstream.ConsumerConfig{Concurrency: 1})
+	for _, want := range sent {
+		got := f.outcome()
+		require.NotNil(t, got.Event)
+		assert.Equal(t, want, got.Event)
+		assert.Equal(t, string(want.Raw), string(got.Event.Raw), "the body must come out byte for byte")
+		assert.Equal(t, jetstream.Handled, got.Result)
+		assert.Equal(t, 1, got.Try)
+	}
+	f.emptiesItself()
+}
+
+func oddNames(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	odd := []string{"", " ", ".", "..", ":", "*", ">", "~", "%", "%41", "a.b", "a b", "a>b", "a*b", "\x00", "\r\nX: y", " lead", "trail ", "é", "日本", "\xff",
+		"$JS", "Pass:", ":Pass", "Pass:a:b", "pass.created", "PASS:INSTALLED", "Pass.Created", "Loyalty:Tier.Changed", "~.~", strings.Repeat("x", 5000), strings.Repeat(".", 300)}
+	type pair struct{ tenant, name string }
+	want := map[pair]int{}
+	n := 0
+	for i, text := range odd {
+		for _, p := range []pair{{text, odd[(i*7+3)%len(odd)]}, {"acme", text}} {
+			n++
+			want[p]++
+			e := Event(t, p.tenant, walletcrew.EventName(p.name), fmt.Sprintf(`{"__id":"%d"}`, n))
+			require.NoError(t, f.publisher.Handle(t.Context(), e), "%q", p)
+		}
+	}
+	f.run(ok, jetstream.ConsumerConfig{})
+	for range n {
+		o := f.outcome()
+		require.NotNil(t, o.Event, "%v", o.Err)
+		p := pair{o.Event.TenantID, string(o.Event.Name)}
+		assert.Positive(t, want[p], "%q came out, but never went in", p)
+		want[p]--
+	}
+	f.emptiesItself()
+}
+
+func duplicates(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	longID := strings.Repeat("z", 3000)
+	for range 3 {
+		f.publish("acme", "Pass:Created", `{"__id":"1","passId":"a"}`)
+		f.publish("acme", "Pass:Created", `{"__id":"a.b c*>\r\n"}`)
+		f.publish("acme", "Pass:Created", `{"__id":"`+longID+`"}`)
+		f.publish("other", "Pass:Created", `{"__id":"1","passId":"a"}`) // another tenant's 1
+		f.publish("", "Pass:Created", `{"__id":"acme.1"}`)
+		f.publish("acme.1", "Pass:Created", `{"__id":""}`) // no id: never a duplicate
+	}
+	assert.Equal(t, 5+3, f.left(f.cfg.Name))
+	f.run(ok, jetstream.ConsumerConfig{})
+	f.emptiesItself()
+	f.publish("acme", "Pass:Created", `{"__id":"1","passId":"a"}`)
+	assert.Zero(t, f.left(f.cfg.Name), "an event that was handled already is a duplicate within the window")
+}
+
+func stored(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	s, err := f.js.Stream(t.Context(), f.cfg.Name)
+	require.NoError(t, err)
+	for i := range 50 {
+		body := fmt.Sprintf(`{"__id":"e-%d"}`, i)
+		f.publish("acme", "Pass:Installed", body)
+		m, err := s.GetLastMsgForSubject(t.Context(), f.cfg.Prefix+".acme.Pass.Installed")
+		require.NoError(t, err, "once Handle has returned, the event is in the stream")
+		assert.Equal(t, body, string(m.Data))
+		assert.Equal(t, "Pass:Installed", m.Header.Get(jetstream.HeaderEvent))
+		assert.Equal(t, "acme", m.Header.Get(jetstream.HeaderTenant))
+		assert.Equal(t, fmt.Sprintf("e-%d", i), m.Header.Get(jetstream.HeaderID))
+		assert.Equal(t, fmt.Sprintf("acme.e-%d", i), m.Header.Get("Nats-Msg-Id"))
+	}
+	assert.Error(t, f.publisher.Handle(t.Context(), &walletcrew.Event{Name: "Pass:Created"}), "an event without a body is a mistake")
+	assert.Error(t, f.publisher.Handle(t.Context(), nil))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, f.publisher.Handle(ctx, Event(t, "acme", "Pass:Created", `{"__id":"x"}`)), context.Canceled)
+}
+
+func tooLarge(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	body := `{"__id":"` + strings.Repeat("x", int(nc.MaxPayload())) + `"}`
+	assert.ErrorIs(t, f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Created", body)), nats.ErrMaxPayload)
+	assert.Zero(t, f.left(f.cfg.Name))
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`) // and the connection still works
+}
+
+func backOff(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	delays := []time.Duration{100 * time.Millisecond, 400 * time.Millisecond}
+	var mu sync.Mutex
+	var at []time.Time
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	f.run(func(context.Context, *walletcrew.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		at = append(at, time.Now())
+		if len(at) <= len(delays) {
+			return errors.New("the database is away")
+		}
+		return nil
+	}, jetstream.ConsumerConfig{Backoff: func(try int) time.Duration { return delays[try-1] }})
+	for try := range delays {
+		o := f.outcome()
+		assert.Equal(t, jetstream.Retried, o.Result)
+		assert.Equal(t, try+1, o.Try)
+		assert.EqualError(t, o.Err, "the database is away")
+	}
+	assert.Equal(t, jetstream.Handled, f.outcome().Result)
+	f.emptiesItself()
+	mu.Lock()
+	defer mu.Unlock()
+	for i, d := range delays {
+		assert.GreaterOrEqual(t, at[i+1].Sub(at[i]), d-20*time.Millisecond, "try %d came too early", i+2)
+	}
+}
+
+func discard(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	f.run(func(context.Context, *walletcrew.Event) error {
+		return fmt.Errorf("wrapped: %w", verifier.Discard(errors.New("no such customer")))
+	}, jetstream.ConsumerConfig{AckWait: 200 * time.Millisecond})
+	o := f.outcome()
+	assert.Equal(t, jetstream.Discarded, o.Result)
+	assert.ErrorContains(t, o.Err, "no such customer")
+	f.emptiesItself()
+	f.noOutcome(500 * time.Millisecond)
+	assert.Empty(t, f.deadLetters())
+}
+
+func deadLetter(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	const body = `{"__id":"bad","passId":"p-1"}`
+	f.publish("acme.x", "Pass:Created", body)
+	f.publish("acme.x", "Pass:Created", `{"__id":"good"}`)
+	f.run(func(_ context.Context, e *walletcrew.Event) error {
+		if e.ID == "bad" {
+			return errors.New("the card number\r\nis not a number: é\x00" + strings.Repeat("!", 2000))
+		}
+		return nil
+	}, jetstream.ConsumerConfig{Name: "crm", MaxTries: 3})
+	var results []jetstream.Result
+	for range 4 {
+		results = append(results, f.outcome().Result)
+	}
+	slices.Sort(results)
+	assert.Equal(t, []jetstream.Result{jetstream.DeadLettered, jetstream.Handled, jetstream.Retried, jetstream.Retried}, results)
+	f.emptiesItself()
+
+	dead := f.deadLetters()
+	require.Len(t, dead, 1)
+	d := dead[0]
+	assert.Equal(t, body, string(d.Body))
+	assert.Equal(t, Event(t, "acme.x", "Pass:Created", body), d.Event)
+	assert.True(t, strings.HasPrefix(d.Reason, "the card number  is not a number: é !!!"), d.Reason)
+	assert.LessOrEqual(t, len(d.Reason), 1024)
+	assert.Equal(t, f.cfg.Prefix+".acme%2Ex.Pass.Created", d.Subject)
+	assert.Equal(t, "crm", d.Consumer)
+	assert.Equal(t, 3, d.Tries)
+	assert.WithinDuration(t, time.Now(), d.Time, time.Minute)
+
+	s, err := f.js.Stream(t.Context(), f.cfg.Name+"_DEAD")
+	require.NoError(t, err)
+	m, err := s.GetLastMsgForSubject(t.Context(), f.cfg.Prefix+"-dead.acme%2Ex.Pass.Created")
+	require.NoError(t, err)
+	assert.Equal(t, "3", m.Header.Get(jetstream.HeaderTries))
+	assert.Equal(t, "Pass:Created", m.Header.Get(jetstream.HeaderEvent))
+}
+
+func redrive(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	for i := range 5 {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	end := f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{MaxTries: 1})
+	for range 5 {
+		assert.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	}
+	require.NoError(t, end())
+	for d, err := range f.stream.DeadLetters(t.Context()) {
+		require.NoError(t, err)
+		if d.Event.ID == "3" {
+			require.NoError(t, d.Delete(t.Context()))
+			continue
+		}
+		require.NoError(t, d.Redrive(t.Context()))
+	}
+	assert.Zero(t, f.left(f.cfg.Name+"_DEAD"))
+	f.run(ok, jetstream.ConsumerConfig{})
+	var ids []string
+	for range 4 {
+		o := f.outcome()
+		ids = append(ids, o.Event.ID)
+		assert.Equal(t, jetstream.Handled, o.Result)
+		assert.Equal(t, 1, o.Try)
+		assert.Equal(t, "acme", o.Event.TenantID)
+	}
+	slices.Sort(ids)
+	assert.Equal(t, []string{"0", "1", "2", "4"}, ids)
+	f.emptiesItself()
+}
+
+func panics(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	n := 0
+	f.run(func(context.Context, *walletcrew.Event) error {
+		switch n++; n {
+		case 1:
+			panic("out of range")
+		case 2:
+			runtime.Goexit()
+		}
+		return nil
+	}, jetstream.ConsumerConfig{Concurrency: 1})
+	for range 2 {
+		o := f.outcome()
+		assert.Equal(t, jetstream.Retried, o.Result)
+		assert.ErrorIs(t, o.Err, jetstream.ErrPanicked)
+	}
+	assert.Equal(t, jetstream.Handled, f.outcome().Result)
+	f.emptiesItself()
+}
+
+func unparsable(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	called := make(chan string, 10)
+	f.run(func(_ context.Context, e *walletcrew.Event) error { called <- e.ID; return nil }, jetstream.ConsumerConfig{Concurrency: 1})
+	for _, m := range []*nats.Msg{
+		{Subject: f.cfg.Prefix + ".acme.Pass.Created", Data: []byte("not JSON")},
+		{Subject: f.cfg.Prefix + ".acme.Pass.Created", Data: []byte("{}"), Header: nats.Header{jetstream.HeaderEvent: {"100%"}}},
+		{Subject: f.cfg.Prefix + ".a%20b.Pass.Created", Data: []byte(`{"__id":"by hand"}`)},
+	} {
+		_, err := f.js.PublishMsg(t.Context(), m)
+		require.NoError(t, err)
+	}
+	assert.ErrorIs(t, f.outcome().Err, walletcrew.ErrInvalidPayload)
+	assert.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	byHand := f.outcome()
+	assert.Equal(t, jetstream.Handled, byHand.Result)
+	assert.Equal(t, "a b", byHand.Event.TenantID)
+	assert.Equal(t, walletcrew.EventPassCreated, byHand.Event.Name)
+	f.emptiesItself()
+	assert.Equal(t, "by hand", <-called)
+	assert.Empty(t, called)
+	dead := f.deadLetters()
+	require.Len(t, dead, 2)
+	assert.Nil(t, dead[0].Event)
+	assert.Equal(t, "not JSON", string(dead[0].Body))
+	assert.Contains(t, dead[0].Reason, "not a valid JSON object")
+}
+
+func deadLettersFull(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	name := f.cfg.Name + "_DEAD"
+	limit := func(n int64) {
+		s, err := f.js.Stream(t.Context(), name)
+		require.NoError(t, err)
+		cfg := s.CachedInfo().Config
+		cfg.MaxBytes = n
+		_, err = f.js.UpdateStream(t.Context(), cfg)
+		require.NoError(t, err)
+	}
+	limit(10)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{MaxTries: 1})
+	for range 3 {
+		o := f.outcome()
+		assert.Equal(t, jetstream.Retried, o.Result)
+		assert.ErrorIs(t, o.Err, jetstream.ErrStreamFull)
+	}
+	assert.Equal(t, 1, f.left(f.cfg.Name), "the event stays in the stream while its dead letter can't be stored")
+	limit(-1)
+	f.emptiesItself()
+	assert.Len(t, f.deadLetters(), 1)
+}
+
+func longFunction(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	for i := range 4 {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	// Two consumers, so that whoever is free would get what the other seems to have let go.
+	for range 2 {
+		f.run(func(context.Context, *walletcrew.Event) error {
+			time.Sleep(2500 * time.Millisecond)
+			return nil
+		}, jetstream.ConsumerConfig{Concurrency: 4, AckWait: 600 * time.Millisecond})
+	}
+	for range 4 {
+		o := f.outcome()
+		assert.Equal(t, jetstream.Handled, o.Result)
+		assert.Equal(t, 1, o.Try)
+	}
+	f.noOutcome(time.Second)
+	f.emptiesItself()
+}
+
+func patterns(t *testing.T, nc *nats.Conn) {
+	names := []walletcrew.EventName{"Pass:Created", "pass.created", "Pass:Installed", "Pass:Scanned", "PASS.UpdateSent", "Customer:Upserted", "Passport:Created", "Ping", ":x"}
+	for _, pattern := range []walletcrew.EventName{"*", "Pass:*", "pass.*", "Pass:Created", "pass.created", "*:Created", "Pass*", "Pass:Up*", "Passport:*", "Ping"} {
+		f := setUp(t, nc)
+		var want []string
+		for _, name := range names {
+			f.publish("acme", name, `{}`)
+			if name.Matches(pattern) {
+				want = append(want, string(name))
+			}
+		}
+		end := f.run(ok, jetstream.ConsumerConfig{Patterns: []walletcrew.EventName{pattern}})
+		var got []string
+		for len(got) < len(want) {
+			if o := f.outcome(); o.Result != jetstream.Unmatched {
+				assert.Equal(t, jetstream.Handled, o.Result)
+				got = append(got, string(o.Event.Name))
+			}
+		}
+		require.NoError(t, end())
+		assert.ElementsMatch(t, want, got, "pattern %s", pattern)
+	}
+}
+
+func severalPatterns(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	several := []walletcrew.EventName{"Pass:Created", "Pass:Installed", "Customer:*", "Customer:Upserted", "Pass:Created"}
+	if strings.HasPrefix(nc.ConnectedServerVersion(), "2.9.") {
+		_, err := jetstream.NewConsumer(t.Context(), f.stream, ok, jetstream.ConsumerConfig{Patterns: several})
+		assert.ErrorIs(t, err, jetstream.ErrServerTooOld)
+		return
+	}
+	for _, name := range []walletcrew.EventName{"Pass:Updated", "Pass:Created", "Customer:New", "Pass:Installed"} {
+		f.publish("acme", name, `{}`)
+	}
+	f.run(ok, jetstream.ConsumerConfig{Patterns: several, Concurrency: 1})
+	for _, name := range []walletcrew.EventName{"Pass:Created", "Customer:New", "Pass:Installed"} {
+		assert.Equal(t, name, f.outcome().Event.Name)
+	}
+	f.noOutcome(200 * time.Millisecond)
+	assert.Equal(t, 1, f.left(f.cfg.Name), "what no pattern takes stays for another consumer")
+	f.run(ok, jetstream.ConsumerConfig{Name: "updates", Patterns: []walletcrew.EventName{"Pass:Updated"}})
+	assert.Equal(t, walletcrew.EventPassUpdated, f.outcome().Event.Name)
+}
+
+func overlap(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.run(ok, jetstream.ConsumerConfig{Name: "a"})
+	_, err := jetstream.NewConsumer(t.Context(), f.stream, ok, jetstream.ConsumerConfig{Name: "b", Patterns: []walletcrew.EventName{"Pass:*"}})
+	assert.ErrorContains(t, err, "another consumer takes some of these events already")
+}
+
+func fanOut(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.KeepFor = time.Hour })
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	f.run(ok, jetstream.ConsumerConfig{Name: "a"})
+	f.run(ok, jetstream.ConsumerConfig{Name: "b", Patterns: []walletcrew.EventName{"Pass:*"}})
+	for range 2 {
+		assert.Equal(t, "1", f.outcome().Event.ID)
+	}
+	f.noOutcome(100 * time.Millisecond)
+	assert.Equal(t, 1, f.left(f.cfg.Name))
+}
+
+func gracefulEnd(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	for i := range 40 {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	started := make(chan struct{}, 40)
+	release := make(chan struct{})
+	end := f.run(func(ctx context.Context, _ *walletcrew.Event) error {
+		started <- struct{}{}
+		<-release
+		return ctx.Err()
+	}, jetstream.ConsumerConfig{Concurrency: 4})
+	for range 4 {
+		<-started
+	}
+	ended := make(chan error)
+	go func() { ended <- end() }()
+	select {
+	case <-ended:
+		require.Fail(t, "Run returned while functions ran")
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(release)
+	require.NoError(t, <-ended)
+	assert.Len(t, f.outcomes, 4, "no further event is taken once the context has ended")
+	for range 4 {
+		assert.Equal(t, jetstream.Handled, f.outcome().Result)
+	}
+	assert.Eventually(t, func() bool { return f.left(f.cfg.Name) == 36 }, 5*time.Second, 5*time.Millisecond)
+	f.run(ok, jetstream.ConsumerConfig{})
+	for range 36 {
+		assert.Equal(t, 1, f.outcome().Try, "an event that wasn't started isn't a try")
+	}
+}
+
+func impatientEnd(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	started := make(chan struct{})
+	end := f.run(func(ctx context.Context, _ *walletcrew.Event) error {
+		close(started)
+		<-ctx.Done()
+		return ctx.Err()
+	}, jetstream.ConsumerConfig{DrainTimeout: 50 * time.Millisecond, MaxTries: 1})
+	<-started
+	require.NoError(t, end())
+	o := f.outcome()
+	assert.Equal(t, jetstream.Retried, o.Result, "what was broken off isn't given up, even on its last try")
+	assert.ErrorIs(t, o.Err, context.Canceled)
+	f.run(ok, jetstream.ConsumerConfig{})
+	assert.Equal(t, jetstream.Handled, f.outcome().Result)
+}
+
+func full(t *testing.T, nc *nats.Conn) {
+	for name, limit := range map[string]func(*jetstream.StreamConfig){
+		"MaxMsgs":  func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
+		"MaxBytes": func(c *jetstream.StreamConfig) { c.MaxBytes = 4000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, nc, limit)
+			acked := 0
+			for i := range 40 {
+				err := f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d","x":"%0200d"}`, i, i)))
+				if err != nil {
+					assert.ErrorIs(t, err, jetstream.ErrStreamFull)
+					continue
+				}
+				acked++
+			}
+			assert.Equal(t, acked, f.left(f.cfg.Name), "what was acknowledged is in the stream, and nothing else")
+			assert.Less(t, acked, 40)
+			assert.Positive(t, acked)
+			f.run(ok, jetstream.ConsumerConfig{})
+			f.emptiesItself()
+			f.publish("acme", "Pass:Created", `{"__id":"room again"}`)
+		})
+	}
+}
+
+func checks(t *testing.T, nc *nats.Conn) {
+	js, err := natsjs.New(nc)
+	require.NoError(t, err)
+	for name, change := range map[string]func(*natsjs.StreamConfig){
+		"storage is memory":    func(c *natsjs.StreamConfig) { c.Storage = natsjs.MemoryStorage },
+		"discards old":         func(c *natsjs.StreamConfig) { c.Discard = natsjs.DiscardOld },
+		"retention":            func(c *natsjs.StreamConfig) { c.Retention = natsjs.InterestPolicy },
+		"subjects":             func(c *natsjs.StreamConfig) { c.Subjects = []string{c.Subjects[0] + ".x"} },
+		"max age":              func(c *natsjs.StreamConfig) { c.MaxAge, c.Duplicates = time.Hour, time.Hour },
+		"does not acknowledge": func(c *natsjs.StreamConfig) { c.NoAck = true },
+		"duplicate window":     func(c *natsjs.StreamConfig) { c.Duplicates = time.Second },
+		"last messages":        func(c *natsjs.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+	} {
+		cfg := Config(t, nc)
+		cfg.DuplicateWindow = time.Minute
+		have := natsjs.StreamConfig{Name: cfg.Name, Subjects: []string{cfg.Prefix + ".*.*.*"}, Storage: natsjs.FileStorage, Discard: natsjs.DiscardNew, Retention: natsjs.WorkQueuePolicy}
+		change(&have)
+		_, err = js.CreateStream(t.Context(), have)
+		require.NoError(t, err, name)
+		_, err = jetstream.EnsureStream(t.Context(), nc, cfg)
+		require.ErrorIs(t, err, jetstream.ErrStreamConfig, name)
+		assert.ErrorContains(t, err, name)
+		_, err = jetstream.OpenStream(t.Context(), nc, cfg)
+		assert.ErrorIs(t, err, jetstream.ErrStreamConfig, name)
+	}
+	f := setUp(t, nc)
+	_, err = jetstream.EnsureStream(t.Context(), nc, f.cfg)
+	assert.NoError(t, err, "a second time finds what the first has made")
+	_, err = jetstream.OpenStream(t.Context(), nc, f.cfg)
+	assert.NoError(t, err)
+	for _, bad := range []jetstream.StreamConfig{{Name: "a b"}, {Name: "é"}, {Prefix: "a..b"}, {Prefix: ">"}, {Prefix: "$JS"}, {Replicas: -1}, {MaxBytes: -1}} {
+		_, err = jetstream.EnsureStream(t.Context(), nc, bad)
+		assert.Error(t, err, "%+v", bad)
+	}
+	_, err = jetstream.EnsureStream(t.Context(), nil, f.cfg)
+	assert.Error(t, err)
+}
+
+func missing(t *testing.T, nc *nats.Conn) {
+	cfg := Config(t, nc)
+	_, err := jetstream.OpenStream(t.Context(), nc, cfg)
+	require.ErrorIs(t, err, jetstream.ErrStreamNotFound)
+
+	f := setUp(t, nc)
+	require.NoError(t, f.js.DeleteStream(t.Context(), f.cfg.Name+"_DEAD"))
+	_, err = jetstream.NewConsumer(t.Context(), f.stream, ok, jetstream.ConsumerConfig{})
+	assert.ErrorIs(t, err, jetstream.ErrStreamNotFound, "a consumer needs somewhere to put dead letters")
+	require.NoError(t, f.js.DeleteStream(t.Context(), f.cfg.Name))
+	err = f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Created", `{"__id":"1"}`))
+	assert.ErrorIs(t, err, jetstream.ErrUnavailable)
+	_, err = jetstream.NewPublisher(t.Context(), f.stream)
+	assert.ErrorIs(t, err, jetstream.ErrUnavailable)
+}
+
+func cutOff(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	own, err := nc.Opts.Connect() // another one, to the same server
+	require.NoError(t, err)
+	stream, err := jetstream.OpenStream(t.Context(), own, f.cfg)
+	require.NoError(t, err)
+	started, release := make(chan struct{}), make(chan struct{})
+	c, err := jetstream.NewConsumer(t.Context(), stream, func(context.Context, *walletcrew.Event) error {
+		close(started)
+		<-release
+		return nil
+	}, jetstream.ConsumerConfig{AckWait: 500 * time.Millisecond, Logger: Quiet})
+	require.NoError(t, err)
+	result := make(chan error, 1)
+	go func() { result <- c.Run(context.Background()) }()
+	<-started
+	own.Close()
+	f.run(ok, jetstream.ConsumerConfig{AckWait: 500 * time.Millisecond})
+	o := f.outcome()
+	assert.Equal(t, jetstream.Handled, o.Result)
+	assert.Equal(t, 2, o.Try)
+	close(release)
+	assert.ErrorIs(t, <-result, jetstream.ErrUnavailable, "a connection that is closed for good ends Run")
+}
+
+func share(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	const n = 300
+	var publishers sync.WaitGroup
+	for p := range 10 {
+		publishers.Go(func() {
+			for i := range n / 10 {
+				assert.NoError(t, f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d-%d"}`, p, i))))
+			}
+		})
+	}
+	for range 3 {
+		f.run(ok, jetstream.ConsumerConfig{Concurrency: 8})
+	}
+	publishers.Wait()
+	seen := map[string]bool{}
+	for range n {
+		o := f.outcome()
+		assert.False(t, seen[o.Event.ID], "%s was handled twice", o.Event.ID)
+		seen[o.Event.ID] = true
+	}
+	f.emptiesItself()
+}
+
+func overHTTP(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
+	const secret = walletcrew.Secret("a-secret")
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	h := verifier.NewHandler(v, f.publisher.Handle, verifier.WithLogger(Quiet))
+	deliver := func(body string, key walletcrew.Secret) int {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(key, []byte(body)))
+		r.Header.Set(walletcrew.HeaderEventName, "Pass:Created")
+		r.Header.Set(walletcrew.HeaderTenantID, "acme")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	assert.Equal(t, http.StatusUnauthorized, deliver(`{"__id":"1"}`, "another"))
+	assert.Zero(t, f.left(f.cfg.Name))
+	assert.Equal(t, http.StatusNoContent, deliver(`{"__id":"1"}`, secret))
+	assert.Equal(t, http.StatusNoContent, deliver(`{"__id":"1"}`, secret), "a duplicate is in the stream already")
+	assert.Equal(t, 503, deliver(`{"__id":"2"}`, secret), "the stream is full")
+	assert.Equal(t, 1, f.left(f.cfg.Name))
+}

@@ -1,0 +1,153 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// The headers of an event's message. Their values are escaped as in a URL where they hold anything but printable ASCII, a space
+// or a '%'.
+const (
+	HeaderEvent  = "Walletcrew-Event"
+	HeaderTenant = "Walletcrew-Tenant"
+	HeaderID     = "Walletcrew-Id" // for people: not there without an "__id", or where it is longer than 200 bytes
+)
+
+// A Publisher puts events into a stream. It is safe for concurrent use.
+type Publisher struct {
+	stream *Stream
+	link   atomic.Pointer[link]
+}
+
+// A link is the time for which the connection holds: what waits for an answer waits in vain after that.
+type link struct {
+	ctx    context.Context
+	broken context.CancelFunc
+}
+
+func newLink() *link {
+	ctx, broken := context.WithCancel(context.Background())
+	return &link{ctx, broken}
+}
+
+// watch renews the link when the connection breaks. It ends with the connection.
+func (p *Publisher) watch(changes <-chan nats.Status) {
+	for status := range changes {
+		p.link.Swap(newLink()).broken()
+		if status == nats.CLOSED {
+			return
+		}
+	}
+}
+
+// publishTimeout bounds an acknowledgement: a server that is well answers within milliseconds.
+const publishTimeout = 5 * time.Second
+
+// NewPublisher returns a publisher, once it has seen that the server would take its events: it sends one that the server is bound
+// to refuse. The error is [ErrPermission] where the user may not publish, [ErrUnavailable] where nobody listens.
+func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
+	if stream == nil {
+		return nil, errors.New("jetstream: the stream is nil")
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	seen := stream.nc.LastError()
+	probe := nats.NewMsg(stream.subject(Subject("", "")))
+	// "~" can't be a stream's name here, so the probe is never stored.
+	_, err := stream.js.PublishMsg(ctx, probe, jetstream.WithExpectStream("~"))
+	if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != codeNotThisStream {
+		if err == nil {
+			err = errors.New("the server ignores Nats-Expected-Stream")
+		}
+		return nil, stream.explain("publish to "+stream.cfg.Prefix+".>", seen, err)
+	}
+	p := &Publisher{stream: stream}
+	p.link.Store(newLink())
+	go p.watch(stream.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED))
+	return p, nil
+}
+
+// Handle is a [verifier.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
+// means that it is stored. After an error the event may be stored or not; delivered again, it is recognized, see below.
+//
+// The message is e.Raw, byte for byte, with the event's name, tenant and "__id" as headers. With an "__id", the message's
+// Nats-Msg-Id is made of tenant and "__id": JetStream drops the same event within the duplicate window, which is a success here.
+// An event without "__id" is never taken for a duplicate. The tenant isn't signed (see [verifier.Verifier]): a captured delivery
+// that is sent again under another tenant is another event here.
+//
+// It waits for at most 5 s and as long as ctx lasts, and fails at once when the connection breaks or isn't there, so that a
+// server that is away costs neither time nor memory. Errors, each a [verifier.Temporary], so that the handler answers 503:
+// [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the
+// verifier lets through by default).
+func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
+	s, link := p.stream, p.link.Load()
+	if e == nil || len(e.Raw) == 0 {
+		return errors.New("jetstream: the event has no body")
+	}
+	if status := s.nc.Status(); status != nats.CONNECTED {
+		return verifier.Temporary(fmt.Errorf("%w: %s", ErrUnavailable, status))
+	}
+	waiting, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	defer context.AfterFunc(link.ctx, cancel)()
+	seen := s.nc.LastError()
+	// ExpectStream is set in message: the options would cost more.
+	if _, err := s.js.PublishMsg(waiting, s.message(e)); err != nil {
+		if link.ctx.Err() != nil && ctx.Err() == nil {
+			return verifier.Temporary(fmt.Errorf("%w: the connection broke before the acknowledgement", ErrUnavailable))
+		}
+		return verifier.Temporary(s.explain("publish", seen, err))
+	}
+	return nil
+}
+
+// message is the event as it travels.
+func (s *Stream) message(e *walletcrew.Event) *nats.Msg {
+	m := &nats.Msg{Subject: s.subject(Subject(e.TenantID, e.Name)), Data: e.Raw, Header: make(nats.Header, 5)}
+	m.Header[jetstream.ExpectedStreamHeader] = []string{s.cfg.Name}
+	m.Header[HeaderEvent] = []string{escape(string(e.Name), isHeaderSafe)}
+	m.Header[HeaderTenant] = []string{escape(e.TenantID, isHeaderSafe)}
+	if e.ID != "" {
+		m.Header[jetstream.MsgIDHeader] = []string{token(e.TenantID) + "." + token(e.ID)}
+		if id := escape(e.ID, isHeaderSafe); len(id) <= maxToken {
+			m.Header[HeaderID] = []string{id}
+		}
+	}
+	return m
+}
+
+// event is the way back from message. What has no headers, published by hand, is called what its subject says.
+func (s *Stream) event(subject string, header nats.Header, body []byte) (*walletcrew.Event, error) {
+	tokens := subject
+	if len(subject) > len(s.cfg.Prefix) {
+		tokens = subject[len(s.cfg.Prefix)+1:]
+	}
+	tenant, name, _ := ParseSubject(tokens)
+	if values := header[HeaderTenant]; len(values) > 0 {
+		var ok bool
+		if tenant, ok = unescape(values[0]); !ok {
+			return nil, fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderTenant)
+		}
+	}
+	if values := header[HeaderEvent]; len(values) > 0 {
+		text, ok := unescape(values[0])
+		if !ok {
+			return nil, fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderEvent)
+		}
+		name = walletcrew.EventName(text)
+	}
+	e, err := walletcrew.ParseEvent(name, body)
+	if err != nil {
+		return nil, err
+	}
+	e.TenantID = tenant
+	return e, nil
+}

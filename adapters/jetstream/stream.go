@@ -1,0 +1,326 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Stream holds the events between the receiver and the workers, and those that can't be handled (dead letters). Get it with
+// [EnsureStream] or [OpenStream]. It is safe for concurrent use, and lives as long as its connection.
+type Stream struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	cfg StreamConfig // with its defaults
+}
+
+// StreamConfig says what a stream is called and holds. The zero value is a good one for a single server.
+type StreamConfig struct {
+	// Name is the stream's name: letters, digits, '-' and '_'. Default "WALLETCREW". The dead letters' stream is Name + "_DEAD".
+	Name string
+	// Prefix is what the events' subjects begin with, see [Subject]: one token or several. Default "walletcrew". The dead
+	// letters' subjects begin with Prefix + "-dead".
+	Prefix string
+	// Replicas is on how many servers each event is before it is acknowledged (on a majority of them): 1, 3 or 5. Default 1. More
+	// than one takes a cluster.
+	Replicas int
+	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h. A server holds the ids of this
+	// time in memory, some 200 bytes each.
+	DuplicateWindow time.Duration
+	// MaxBytes and MaxMsgs limit the stream. 0: as much as the server allows. At the limit, publishing fails with
+	// [ErrStreamFull], and nothing that is in the stream is dropped.
+	MaxBytes, MaxMsgs int64
+	// KeepFor decides what the stream is. 0, the default: a work queue. An event stays until it was handled, however long that
+	// takes, and is then removed; each goes to one consumer, and the patterns of two consumers may not overlap. Otherwise a log:
+	// an event stays for this time, handled or not, and is then removed, also if nobody has handled it; any number of consumers
+	// get each event.
+	KeepFor time.Duration
+}
+
+// What can be wrong with a server or a stream. Use errors.Is.
+var (
+	// ErrNoJetStream: the server, or the account there, has no JetStream.
+	ErrNoJetStream = errors.New("jetstream: the NATS server has no JetStream (start it with -js, and enable it for the account)")
+	// ErrServerTooOld: the server lacks something that is needed here.
+	ErrServerTooOld = errors.New("jetstream: the NATS server is too old")
+	// ErrPermission: the server doesn't allow this user what is needed. The error's text names the subject.
+	ErrPermission = errors.New("jetstream: the NATS server denies it")
+	// ErrStreamConfig: the stream exists, but isn't as it must be to keep what this package promises. Nothing was changed.
+	ErrStreamConfig = errors.New("jetstream: the stream is not as it must be")
+	// ErrStreamNotFound: there is no such stream; [EnsureStream] makes it.
+	ErrStreamNotFound = errors.New("jetstream: there is no such stream")
+	// ErrStreamFull: the stream, the account or the server's disk is full.
+	ErrStreamFull = errors.New("jetstream: the stream is full")
+	// ErrUnavailable: there is no connection, or no answer in time.
+	ErrUnavailable = errors.New("jetstream: the NATS server can't be reached")
+)
+
+// Connect connects to a server, or to any of a cluster ("nats://a:4222,nats://b:4222"), with options that suit a service: it
+// reconnects for as long as the server is away, within half a second of its return, and sends nothing late. Your own options
+// come after these. The first connection must succeed. With a connection of your own, set nats.MaxReconnects(-1): by default it
+// gives up after two minutes.
+func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(url, append([]nats.Option{
+		nats.Name("walletcrew-go"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(400 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(10 * time.Second), // finds a dead connection within half a minute
+	}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nc, nil
+}
+
+// EnsureStream returns the stream and that of its dead letters, and creates what doesn't exist: on disk, refusing when full. What
+// exists is checked and never changed: see [OpenStream]. Call it when the service starts; the error says what to do. A context
+// without a deadline waits 5 s for each answer.
+func EnsureStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
+	s, err := newStream(nc, cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range []jetstream.StreamConfig{s.events(), s.deadLetters()} {
+		err := s.check(ctx, want)
+		if errors.Is(err, ErrStreamNotFound) {
+			seen := s.nc.LastError()
+			if _, err = s.js.CreateStream(ctx, want); errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				err = s.check(ctx, want) // another process was first
+			} else if err != nil {
+				err = s.explain("create stream "+want.Name, seen, err)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// OpenStream returns the stream that exists, for a service that may not create one. The errors are those above:
+// [ErrStreamConfig] if its storage is memory, it drops old events when full, it isn't at least what cfg says, its subjects
+// aren't those of the prefix, or anything else is set that could lose an event. [NewConsumer] checks the dead letters' stream in
+// the same way.
+func OpenStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
+	s, err := newStream(nc, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(ctx, s.events()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
+	if cfg.Name == "" {
+		cfg.Name = "WALLETCREW"
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = "walletcrew"
+	}
+	if cfg.Replicas == 0 {
+		cfg.Replicas = 1
+	}
+	switch {
+	case nc == nil:
+		return nil, errors.New("jetstream: the connection is nil")
+	case !isWord(cfg.Name):
+		return nil, fmt.Errorf("jetstream: StreamConfig.Name %q: only letters, digits, '-' and '_' can be used", cfg.Name)
+	case slices.ContainsFunc(strings.Split(cfg.Prefix, "."), func(t string) bool { return !isWord(t) }):
+		return nil, fmt.Errorf("jetstream: StreamConfig.Prefix %q: only letters, digits, '-' and '_' can be used, and '.' between them", cfg.Prefix)
+	case cfg.Replicas < 0 || cfg.DuplicateWindow < 0 || cfg.MaxBytes < 0 || cfg.MaxMsgs < 0 || cfg.KeepFor < 0:
+		return nil, errors.New("jetstream: a number in StreamConfig is negative")
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	s := &Stream{nc: nc, js: js, cfg: cfg}
+	if err := s.needVersion(2, 9, "JetStream's newer API"); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func isWord(s string) bool {
+	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !isPlain(byte(r)) })
+}
+
+// subject returns the whole subject of tokens that [Subject] made.
+func (s *Stream) subject(tokens string) string { return s.cfg.Prefix + "." + tokens }
+
+func (s *Stream) deadSubject(tokens string) string { return s.cfg.Prefix + "-dead." + tokens }
+
+const defaultDuplicateWindow = time.Hour
+
+func (s *Stream) events() jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name:        s.cfg.Name,
+		Description: "Events of The Wallet Crew that wait for their worker",
+		Subjects:    []string{s.subject("*.*.*")},
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardNew,
+		Retention:   jetstream.WorkQueuePolicy,
+		Replicas:    s.cfg.Replicas,
+		Duplicates:  s.cfg.DuplicateWindow,
+		MaxBytes:    orUnlimited(s.cfg.MaxBytes),
+		MaxMsgs:     orUnlimited(s.cfg.MaxMsgs),
+	}
+	if cfg.Duplicates == 0 {
+		cfg.Duplicates = defaultDuplicateWindow
+	}
+	if s.cfg.KeepFor > 0 {
+		cfg.Retention, cfg.MaxAge = jetstream.LimitsPolicy, s.cfg.KeepFor
+		cfg.Duplicates = min(cfg.Duplicates, cfg.MaxAge) // a server wants it so
+	}
+	return cfg
+}
+
+func (s *Stream) deadLetters() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        s.cfg.Name + "_DEAD",
+		Description: "Events of The Wallet Crew that could not be handled",
+		Subjects:    []string{s.deadSubject(">")},
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardNew,
+		Retention:   jetstream.LimitsPolicy,
+		Replicas:    s.cfg.Replicas,
+		MaxBytes:    -1,
+		MaxMsgs:     -1,
+	}
+}
+
+func orUnlimited(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// check compares the stream that exists with the one that is wanted.
+func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) error {
+	seen := s.nc.LastError()
+	stream, err := s.js.Stream(ctx, want.Name)
+	if err != nil {
+		return s.explain("look up stream "+want.Name, seen, err)
+	}
+	have := stream.CachedInfo().Config
+	var wrong []string
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	must(have.Storage == jetstream.FileStorage, "its storage is memory, which a restart empties (want file)")
+	must(have.PersistMode == jetstream.DefaultPersistMode, "its persist mode is async: it acknowledges what isn't written yet")
+	must(have.Discard == jetstream.DiscardNew, "it discards old messages when it is full (want discard new)")
+	must(!have.NoAck, "it does not acknowledge")
+	must(have.Mirror == nil && !have.Sealed, "it is a mirror, or sealed")
+	must(have.SubjectTransform == nil, "it changes the subjects")
+	must(have.MaxMsgsPerSubject <= 0 || have.DiscardNewPerSubject, "it keeps only the last messages of a subject")
+	must(have.Retention == want.Retention, "its retention is %s (want %s)", have.Retention, want.Retention)
+	if want.MaxAge == 0 {
+		must(have.MaxAge == 0, "it drops messages after %s (max age; want none)", have.MaxAge)
+	} else {
+		must(have.MaxAge == 0 || have.MaxAge >= want.MaxAge, "it drops messages after %s (max age; want %s)", have.MaxAge, want.MaxAge)
+	}
+	must(have.Replicas >= want.Replicas, "it has %d replicas (want %d)", have.Replicas, want.Replicas)
+	if s.cfg.DuplicateWindow > 0 {
+		must(have.Duplicates >= want.Duplicates, "its duplicate window is %s (want %s)", have.Duplicates, want.Duplicates)
+	}
+	must(slices.ContainsFunc(have.Subjects, func(subject string) bool { return covers(subject, want.Subjects[0]) }),
+		"its subjects are %s (want %s)", strings.Join(have.Subjects, ", "), want.Subjects[0])
+	if len(wrong) > 0 {
+		return fmt.Errorf("%w: %s: %s; change it (nats stream edit), or name another", ErrStreamConfig, want.Name, strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// covers reports whether every subject that fits inner fits outer.
+func covers(outer, inner string) bool {
+	o, i := strings.Split(outer, "."), strings.Split(inner, ".")
+	for n, t := range o {
+		switch {
+		case t == ">":
+			return len(i) > n
+		case n >= len(i), i[n] == ">":
+			return false
+		case t != "*" && t != i[n]:
+			return false
+		}
+	}
+	return len(o) == len(i)
+}
+
+func (s *Stream) needVersion(major, minor int, what string) error {
+	version := s.nc.ConnectedServerVersion()
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return nil // not connected: what follows says so
+	}
+	haveMajor, err1 := strconv.Atoi(strings.TrimPrefix(parts[0], "v"))
+	haveMinor, err2 := strconv.Atoi(parts[1])
+	if err1 == nil && err2 == nil && (haveMajor < major || haveMajor == major && haveMinor < minor) {
+		return fmt.Errorf("%w: it is %s; %s needs %d.%d", ErrServerTooOld, version, what, major, minor)
+	}
+	return nil
+}
+
+// explain turns NATS' errors into this package's. Seen is the connection's last error from before the call: the server tells of a
+// missing permission there, and leaves the call itself without an answer.
+func (s *Stream) explain(doing string, seen, err error) error {
+	say := func(kind error) error { return fmt.Errorf("%w: %s: %w", kind, doing, err) }
+	if last := s.nc.LastError(); last != nil && last != seen && errors.Is(last, nats.ErrPermissionViolation) { //nolint:errorlint // the very same
+		return fmt.Errorf("%w: %s: %w (%w)", ErrPermission, doing, last, err)
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamNotFound:
+			return say(ErrStreamNotFound)
+		case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
+			return say(ErrNoJetStream)
+		case codeStorageExceeded, codeAccountExceeded, codeMemoryExceeded, codeInsufficient:
+			return say(ErrStreamFull)
+		case codeStoreFailed:
+			if strings.Contains(api.Description, "exceeded") || strings.Contains(api.Description, "no space") {
+				return say(ErrStreamFull)
+			}
+		}
+		if api.Code >= 500 {
+			return say(ErrUnavailable)
+		}
+		return fmt.Errorf("jetstream: %s: %w", doing, err)
+	}
+	switch {
+	case errors.Is(err, nats.ErrNoResponders): // of its API; publishing is ErrNoStreamResponse
+		return say(ErrNoJetStream)
+	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected),
+		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrConnectionDraining):
+		return say(ErrUnavailable)
+	}
+	return fmt.Errorf("jetstream: %s: %w", doing, err)
+}
+
+// Codes of the server's errors that the client has no names for (its errors.json).
+const (
+	codeAccountExceeded jetstream.ErrorCode = 10002
+	codeInsufficient    jetstream.ErrorCode = 10023
+	codeMemoryExceeded  jetstream.ErrorCode = 10028
+	codeStorageExceeded jetstream.ErrorCode = 10047
+	codeStoreFailed     jetstream.ErrorCode = 10077
+	codeNotThisStream   jetstream.ErrorCode = 10060
+	codeUnfilteredTaken jetstream.ErrorCode = 10099
+	codeFilterTaken     jetstream.ErrorCode = 10100
+)
