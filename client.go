@@ -21,7 +21,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -80,31 +79,75 @@ func WithAPIKey(key string) Option {
 		if len(key) > maxKeyBytes {
 			return errors.New("walletcrew: the API key is too long for a header")
 		}
-		pattern := keyPattern(key)
 		c.authorize = func(h http.Header) { h.Set(headerAPIKey, key) }
-		c.hide = func(s string) string { return pattern.ReplaceAllLiteralString(s, redacted) }
+		c.hide = hider(key)
 		c.keySpan = longestSpelling * len(key)
 		return nil
 	}
 }
 
-// keyPattern matches the key as a server writes it that repeats it in JSON, in HTML or in a URL.
-func keyPattern(key string) *regexp.Regexp {
-	var b strings.Builder
-	for _, r := range key {
-		literal := regexp.QuoteMeta(string(r))
-		if unicode.IsLetter(r) || unicode.IsDigit(r) {
-			b.WriteString(literal)
-			continue
+// hider returns what takes the key out of a text, as it is and as a server writes it that repeats it in JSON, in HTML or in a
+// URL.
+func hider(key string) func(string) string {
+	return func(text string) string {
+		text = strings.ReplaceAll(text, key, redacted)
+		// The text without escapes, and where each of its bytes began in text.
+		var plain []byte
+		var starts []int
+		at := 0
+		for _, escape := range escapes.FindAllStringIndex(text, -1) {
+			for ; at < escape[0]; at++ {
+				plain, starts = append(plain, text[at]), append(starts, at)
+			}
+			for _, c := range []byte(unescape(text[at:escape[1]])) {
+				plain, starts = append(plain, c), append(starts, at)
+			}
+			at = escape[1]
 		}
-		fmt.Fprintf(&b, `(?:%[1]s|\\%[1]s|%[2]s|(?i:\\u%04[3]x|%%%02[3]x|&#x0{0,4}%[3]x;|&#0{0,4}%[3]d;))`,
-			literal, regexp.QuoteMeta(html.EscapeString(string(r))), r)
+		if at == 0 {
+			return text
+		}
+		for ; at < len(text); at++ {
+			plain, starts = append(plain, text[at]), append(starts, at)
+		}
+		starts = append(starts, at)
+
+		var b strings.Builder
+		done := 0
+		for from := 0; ; {
+			i := strings.Index(string(plain[from:]), key)
+			if i < 0 {
+				b.WriteString(text[done:])
+				return b.String()
+			}
+			i += from
+			from = i + len(key)
+			b.WriteString(text[done:starts[i]] + redacted)
+			done = starts[from]
+		}
 	}
-	return regexp.MustCompile(b.String())
 }
 
-// longestSpelling is how many bytes of a text keyPattern can match for one byte of the key.
-const longestSpelling = len("&#x00002B;")
+// escapes are those of JSON, URLs and HTML.
+var escapes = regexp.MustCompile(`(?i)\\u[0-9a-f]{4}|\\["\\/]|%[0-9a-f]{2}|&#x[0-9a-f]{1,6};|&#[0-9]{1,7};|&[a-z]{2,5};`)
+
+// longestSpelling is how many bytes one byte of the key may take: &#x00002B;
+const longestSpelling = 10
+
+func unescape(escape string) string {
+	switch escape[0] {
+	case '&':
+		return html.UnescapeString(escape)
+	case '%':
+		c, _ := strconv.ParseUint(escape[1:], 16, 8) // two digits always fit
+		return string([]byte{byte(c)})
+	}
+	if len(escape) == 2 {
+		return escape[1:]
+	}
+	r, _ := strconv.ParseUint(escape[2:], 16, 16) // four digits always fit
+	return string(rune(r))
+}
 
 // WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
 // and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
@@ -606,7 +649,7 @@ func checkPath(path string) error {
 				return refuse(`has an element "." or ".."`)
 			}
 		}
-		next := unescape(plain)
+		next := unescapePath(plain)
 		if next == plain {
 			return nil
 		}
@@ -614,13 +657,8 @@ func checkPath(path string) error {
 	}
 }
 
-// unescape is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
-func unescape(path string) string {
-	return escapedByte.ReplaceAllStringFunc(path, func(s string) string {
-		n, _ := strconv.ParseUint(s[1:], 16, 8) // two digits always fit
-		return string([]byte{byte(n)})
-	})
-}
+// unescapePath is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
+func unescapePath(path string) string { return escapedByte.ReplaceAllStringFunc(path, unescape) }
 
 var escapedByte = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 

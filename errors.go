@@ -227,7 +227,8 @@ func (e *APIError) redact(hide func(string) string) {
 // retryAfter reads both forms of the header: seconds and a date. 0 where there is none, or none in the future.
 func retryAfter(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
-	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
+	// Out of range is the most there is, not nothing.
+	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(seconds, math.MaxInt64/uint64(time.Second))) * time.Second
 	}
 	if date, err := http.ParseTime(value); err == nil {

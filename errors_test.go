@@ -283,7 +283,6 @@ func TestRotationErrorsNameThePackageOnceAndKeepTheirKind(t *testing.T) {
 	}{
 		"the successor is gone":          {200, 404, 0, 0, walletcrew.ErrNotFound, "the successor"},
 		"the predecessor can't be read":  {403, 200, 0, 0, walletcrew.ErrForbidden, "the predecessor"},
-		"the predecessor is gone":        {404, 200, 0, 0, nil, ""},
 		"the successor can't be enabled": {200, 200, 500, 0, walletcrew.ErrOutcomeUnknown, "enable the successor"},
 		"the old one can't be deleted":   {200, 200, 200, 403, walletcrew.ErrForbidden, "delete the predecessor"},
 		"the old one is gone meanwhile":  {200, 200, 200, 404, nil, ""},
@@ -294,7 +293,7 @@ func TestRotationErrorsNameThePackageOnceAndKeepTheirKind(t *testing.T) {
 			p, client := newMockedPlatform(t)
 			p.answer("GET", oneHookURL, c.oldGet, oldHook)
 			p.answer("GET", newHookURL, c.newGet, newHook)
-			p.answer("PATCH", newHookURL, c.newPatch, newHook)
+			p.answer("PATCH", newHookURL, c.newPatch, strings.Replace(newHook, "false", "true", 1))
 			p.answer("DELETE", oneHookURL, c.oldDelete, "")
 			err := client.Webhooks.FinishRotation(ctx, "Ab3xY", "Zz9zZ")
 			if c.want == nil {

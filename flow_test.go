@@ -881,3 +881,31 @@ func (c *caller) ok(err error) bool {
 	assert.True(c.t, strings.HasPrefix(err.Error(), "walletcrew: "), err)
 	return false
 }
+
+func TestFinishDeletesNothingBeforeTheSuccessorIsEnabled(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	created := mustCreate(t, s, walletcrew.WebhookSpec{Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{"*"}})
+	r, err := s.Client().Webhooks.Rotate(t.Context(), created.ID)
+	require.NoError(t, err)
+	// The platform takes the patch and does nothing.
+	s.Fail(fault{Method: http.MethodPatch, StatusCode: http.StatusNoContent})
+	require.ErrorContains(t, r.Finish(t.Context()), "still disabled")
+	assert.Len(t, s.Webhooks(), 2, "the predecessor goes on to work")
+	assert.True(t, s.Webhooks()[0].Enabled)
+	require.NoError(t, r.Finish(t.Context()), "it may be called again")
+}
+
+func TestARotationWhosePredecessorSomebodyDeleted(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	created := mustCreate(t, s, walletcrew.WebhookSpec{Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{"*"}})
+	r, err := s.Client().Webhooks.Rotate(t.Context(), created.ID)
+	require.NoError(t, err)
+	mustDelete(t, s, created.ID)
+	require.ErrorContains(t, s.Client().Webhooks.FinishRotation(t.Context(), r.Old.ID, r.New.ID), "is gone, and the successor is disabled",
+		"who starts anew can't know whether it was enabled")
+	require.NoError(t, r.Finish(t.Context()), "who began it knows")
+	assert.True(t, s.Webhooks()[0].Enabled, "or no event would be delivered any more")
+	require.NoError(t, s.Client().Webhooks.FinishRotation(t.Context(), r.Old.ID, r.New.ID), "it was finished before")
+}

@@ -37,6 +37,12 @@ func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, err
 	if err != nil {
 		return nil, err
 	}
+	if successor.Enabled { // it must not sign a delivery before the receivers know its secret
+		if err := s.Delete(ctx, successor.ID); err != nil {
+			return nil, &stepError{step: "rotate: the platform enabled the successor " + successor.ID + " at once, and it can't be deleted", err: err}
+		}
+		return nil, &stepError{step: "rotate", err: errors.New("the platform enabled the successor at once; it was deleted again")}
+	}
 	return &Rotation{Old: predecessor, New: successor, service: s}, nil
 }
 
@@ -44,15 +50,22 @@ func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, err
 func (r *Rotation) Secrets() []Secret { return []Secret{r.Old.SignatureSecret, r.New.SignatureSecret} }
 
 // Finish enables the successor if the predecessor is enabled, and then deletes the predecessor. Between the two, events may
-// come twice, once signed with each secret. It may be called again after an error, and goes on where it stopped.
+// come twice, once signed with each secret. It may be called again after an error, and goes on where it stopped. If somebody else
+// has deleted the predecessor, the successor is enabled if the predecessor was when Rotate returned.
 func (r *Rotation) Finish(ctx context.Context) error {
-	return r.service.FinishRotation(ctx, r.Old.ID, r.New.ID)
+	return r.service.finish(ctx, r.Old.ID, r.New.ID, r.Old)
 }
 
-// FinishRotation is [Rotation.Finish] for a process that starts anew: it reads both webhooks first. A predecessor that is gone
-// means that the rotation was finished: the successor is left as it is, and must exist. Two ids that aren't of one endpoint
-// are a [ValidationError].
+// FinishRotation is [Rotation.Finish] for a process that starts anew: it reads both webhooks first. Where the predecessor is gone
+// and the successor is enabled, the rotation was finished before. Where the predecessor is gone and the successor is disabled,
+// nobody can tell whether it should be: that is an error, and Patch enables it. Two ids that aren't of one endpoint are a
+// [ValidationError].
 func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID string) error {
+	return s.finish(ctx, oldID, newID, nil)
+}
+
+// finish takes the predecessor as it was known before, nil for unknown.
+func (s *WebhooksService) finish(ctx context.Context, oldID, newID string, known *Webhook) error {
 	if oldID == newID {
 		return &ValidationError{Field: "newID", Reason: "is the same as oldID"}
 	}
@@ -61,18 +74,30 @@ func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID strin
 		return &stepError{step: "finish the rotation: the successor", err: err}
 	}
 	predecessor, err := s.Get(ctx, oldID)
+	gone := errors.Is(err, ErrNotFound)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case gone && successor.Enabled:
 		return nil
+	case gone && known == nil:
+		return &stepError{step: "finish the rotation", err: errors.New("the predecessor is gone, and the successor is disabled: enable it with Patch if it should be")}
+	case gone:
+		predecessor = known
 	case err != nil:
 		return &stepError{step: "finish the rotation: the predecessor", err: err}
 	case !sameEndpoint(predecessor.Endpoint, successor.Endpoint):
 		return &ValidationError{Field: "newID", Reason: "names a webhook on another endpoint: it is not the successor of oldID"}
 	}
 	if predecessor.Enabled && !successor.Enabled {
-		if _, err := s.Patch(ctx, newID, WebhookPatch{Enabled: new(true)}); err != nil {
+		patched, err := s.Patch(ctx, newID, WebhookPatch{Enabled: new(true)})
+		if err == nil && !patched.Enabled {
+			err = errors.New("the platform took the patch, but the webhook is still disabled")
+		}
+		if err != nil {
 			return &stepError{step: "finish the rotation: enable the successor", err: err}
 		}
+	}
+	if gone {
+		return nil
 	}
 	if err := s.Delete(ctx, oldID); err != nil && !errors.Is(err, ErrNotFound) {
 		return &stepError{step: "finish the rotation: delete the predecessor", err: err}

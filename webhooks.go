@@ -91,6 +91,8 @@ func (l WebhookList) Format(f fmt.State, verb rune) {
 	formatFields(f, verb, fields(l))
 }
 
+const maxStalePages = 100
+
 const headerContinuation = "X-continuationToken"
 
 // wireWebhook is a webhook as it is sent: only the members that are set.
@@ -154,34 +156,44 @@ func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*Webhook
 }
 
 // All goes through the webhooks of all pages, in the platform's order, asking for a page when the loop gets there. An error is
-// yielded once, with a nil webhook, and ends it; so does a continuation token that comes a second time. Opts may be nil.
+// yielded once, with a nil webhook, and ends it; so does a list that goes in a circle: a continuation token that comes a second
+// time, or 100 pages in a row on which nothing is new. Opts may be nil.
 func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
 	return func(yield func(*Webhook, error) bool) {
 		var page ListOptions
 		if opts != nil {
 			page = *opts
 		}
-		seen := map[string]bool{page.ContinuationToken: true, "": true}
+		tokens, ids := map[string]bool{page.ContinuationToken: true}, map[string]bool{}
+		stale := 0 // pages in a row on which nothing was new
 		for {
 			list, err := s.List(ctx, &page)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			before := len(ids)
 			for i := range list.Webhooks {
+				ids[list.Webhooks[i].ID] = true
 				if !yield(&list.Webhooks[i], nil) {
 					return
 				}
 			}
-			if list.ContinuationToken == "" {
+			token := list.ContinuationToken
+			if token == "" {
 				return
 			}
-			if seen[list.ContinuationToken] {
-				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(errors.New("the same continuation token came twice: the list may be incomplete")))
+			stale++
+			if len(ids) > before {
+				stale = 0
+			}
+			if tokens[token] || stale == maxStalePages {
+				err := errors.New("the list goes in a circle: the same continuation token came twice, or many pages without anything new")
+				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(err))
 				return
 			}
-			seen[list.ContinuationToken] = true
-			page.PageIndex, page.ContinuationToken = 0, list.ContinuationToken
+			tokens[token] = true
+			page.PageIndex, page.ContinuationToken = 0, token
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -693,10 +694,42 @@ func TestAllEndsWithAnErrorWhenATokenRepeats(t *testing.T) {
 			}
 			_, errs := allIDs(t, client, opts)
 			require.Len(t, errs, 1)
-			require.ErrorContains(t, errs[0], "token came twice")
+			require.ErrorContains(t, errs[0], "goes in a circle")
 			assert.LessOrEqual(t, len(p.Sent), 4)
 		})
 	}
+}
+
+func TestAllEndsWithAnErrorWhenPagesBringNothingNewForEver(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"the same page": "[" + hookJSON + "]", "empty pages": "[]"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+				asked++ // the token is another each time, and our parameter is ignored
+				return respond(req, 200, body, "X-continuationToken", strconv.Itoa(asked)), nil
+			}))
+			_, errs := allIDs(t, client, nil)
+			require.Len(t, errs, 1)
+			require.ErrorContains(t, errs[0], "goes in a circle")
+			assert.LessOrEqual(t, asked, 102)
+		})
+	}
+}
+
+func TestAllGoesOnAfterEmptyPages(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		if asked++; asked < 50 {
+			return respond(req, 200, "[]", "X-continuationToken", strconv.Itoa(asked)), nil
+		}
+		return respond(req, 200, "["+hookJSON+"]"), nil
+	}))
+	ids, errs := allIDs(t, client, nil)
+	assert.Empty(t, errs)
+	assert.Equal(t, []string{"Ab3xY"}, ids)
 }
 
 func TestListErrorsArePassedOn(t *testing.T) {

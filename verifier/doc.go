@@ -1,5 +1,5 @@
 // Package verifier receives the webhooks of The Wallet Crew: it checks that a delivery is the platform's, decodes it, and
-// calls your function once for each event.
+// calls your function: with a [Deduper], once for each event.
 //
 // # In one piece
 //

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,8 +17,10 @@ const (
 	looksAtOnce  = 5                // tokens at most, and at start
 	lookEvery    = 30 * time.Second // one more token
 	pauseAfter   = time.Second      // after a look that failed
+	longestPause = 10 * time.Minute
 	lookTimeout  = 10 * time.Second
-	reviewSecret = 10 * time.Minute // a cached list is looked at again, so that a deleted webhook's secret stops to be accepted
+	together     = 100 * time.Millisecond // who asks so soon after a look began shares it; later, a webhook may have been made since
+	reviewSecret = 10 * time.Minute       // a cached list is looked at again, so that a deleted webhook's secret stops to be accepted
 )
 
 // FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
@@ -25,7 +28,8 @@ const (
 //
 // It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
 // so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
-// then once each 30 seconds, concurrent deliveries share one call, and a call that failed is followed by a second's pause. It
+// then once each 30 seconds, and concurrent deliveries share one call. A call that failed doesn't count, but is followed by a pause
+// of a second, or of what the API asks for with Retry-After (10 minutes at most). It
 // also lists anew, in the background, when the list is 10 minutes old: the secret of a webhook that was deleted is accepted
 // until then, or until something else made it look.
 //
@@ -60,6 +64,7 @@ type apiSource struct {
 	loadedAt time.Time
 	secrets  func() []walletcrew.Secret // a closure, so that fmt can't print them; the slice is never changed
 	under    look                       // the look under way; nil where there is none
+	lookedAt time.Time                  // when the last look began
 	tokens   int
 	filledAt time.Time // when the last token was added; zero while there are as many as can be
 	failedAt time.Time
@@ -97,6 +102,13 @@ func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret,
 	return s.await(ctx)
 }
 
+// lastLook is when the last look began.
+func (s *apiSource) lastLook() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookedAt
+}
+
 // await waits for a look, starting one if it may; s.mu is held, and released on return.
 func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
 	if s.under == nil && s.pausing() {
@@ -126,18 +138,30 @@ func (s *apiSource) known() ([]walletcrew.Secret, error) {
 }
 
 func (s *apiSource) pausing() bool {
-	return s.failure != nil && time.Since(s.failedAt) < pauseAfter
+	if s.failure == nil {
+		return false
+	}
+	pause := pauseAfter
+	if api, ok := errors.AsType[*walletcrew.APIError](s.failure); ok {
+		pause = max(pause, min(api.RetryAfter, longestPause))
+	}
+	return time.Since(s.failedAt) < pause
 }
 
 // start begins a look; s.mu is held. It goes on when the delivery that asked for it is gone.
 func (s *apiSource) start(ctx context.Context) look {
 	l := make(look)
 	s.under = l
+	s.lookedAt = time.Now()
 	first := !s.loaded
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 		defer cancel()
-		secrets, err := s.list(ctx)
+		var secrets []walletcrew.Secret
+		err := guard("the API's client", func() (err error) {
+			secrets, err = s.list(ctx)
+			return err
+		})
 
 		s.mu.Lock()
 		defer s.mu.Unlock()

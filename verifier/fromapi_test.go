@@ -29,7 +29,9 @@ type fakeAPI struct {
 	err     error               // no answer at all
 	takes   time.Duration       // an answer
 	calls   int
-	failed  int
+
+	retryAfter string // of an answer that isn't 200
+	failed     int
 }
 
 func (f *fakeAPI) set(secrets ...walletcrew.Secret) {
@@ -86,7 +88,7 @@ func (f *fakeAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{
 		StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(string(body))), ContentLength: int64(len(body)),
+		Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {f.retryAfter}}, Body: io.NopCloser(strings.NewReader(string(body))), ContentLength: int64(len(body)),
 	}, nil
 }
 
@@ -224,6 +226,56 @@ func TestFromAPISharesOneCallAmongAllWhoAskAtOnce(t *testing.T) {
 		api.set(otherSecret, knownSecret)
 		atOnce(knownSecret, 204)
 		assert.Equal(t, 3, api.asked(), "100 of a new webhook share one call")
+	})
+}
+
+func TestFromAPIFindsAWebhookMadeWhileALookWasUnderWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+
+		api.mu.Lock()
+		api.takes = time.Second
+		api.mu.Unlock()
+		go sentWith(v, "forged") // anyone can make it look
+		synctest.Wait()
+		time.Sleep(500 * time.Millisecond)
+		api.set(otherSecret, knownSecret)
+		assert.Equal(t, 204, sentWith(v, knownSecret), "the look that it waited for was too old to know its webhook")
+		assert.Equal(t, 3, api.asked())
+	})
+}
+
+func TestFromAPIAPanicOfTheClientIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
+	t.Parallel()
+	transport := transportFunc(func(*http.Request) (*http.Response, error) { panic("a transport with a fault") })
+	c, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithHTTPClient(&http.Client{Transport: transport}))
+	require.NoError(t, err)
+	v := verifierOf(t, verifier.FromAPI(c))
+	assert.Equal(t, 503, sentWith(v, knownSecret))
+	assert.Equal(t, 503, sentWith(v, knownSecret), "and it goes on to answer")
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestFromAPIKeepsToWhatTheAPIAsksFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{retryAfter: "60"}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.down(http.StatusTooManyRequests, nil)
+		for range 600 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.Equal(t, 2, api.asked(), "one call in the minute that it asked for")
 	})
 }
 

@@ -34,7 +34,7 @@ func ContinueWithoutDeduper() HandlerOption { return func(h *handler) { h.failOp
 
 // WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
 // secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d isn't
-// positive. A shorter http.Server.ReadTimeout still bounds the body.
+// positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *handler) { h.timeout = d } }
 
 // WithLogger sets where refused deliveries (info), failures (warn) and panics (error) are logged, never with a body, a signature
@@ -136,8 +136,8 @@ func NewHandler(v *Verifier, fn HandlerFunc, opts ...HandlerOption) http.Handler
 		panic("verifier: NewHandler: the Verifier is nil")
 	case fn == nil:
 		panic("verifier: NewHandler: the function is nil")
-	case h.timeout <= 0:
-		panic("verifier: NewHandler: the timeout isn't positive")
+	case h.timeout <= 0 || h.timeout > maxTimeout:
+		panic("verifier: NewHandler: the timeout isn't between 0 and 24 h")
 	}
 	return h
 }
@@ -153,6 +153,9 @@ type handler struct {
 
 	turns turns
 }
+
+// maxTimeout is far over what the platform waits; a lease must end some day.
+const maxTimeout = 24 * time.Hour
 
 // leaseMargin is how much longer than the function's time a lease lasts: for a late end, and for completing.
 const leaseMargin = 10 * time.Second
@@ -190,9 +193,6 @@ func (h *handler) receive(ctx context.Context, w http.ResponseWriter, r *http.Re
 	})
 	if d == nil {
 		d = new(delivery)
-	}
-	if err == nil {
-		_ = control.SetReadDeadline(time.Time{}) // else it, or the server's, would end the request's context while the function runs
 	}
 	return d, err
 }
@@ -261,7 +261,6 @@ func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
 		out.unavailable(InFlight, errors.New("verifier: another process is handling the event"))
 	default:
 		mine = false
-		h.turns.extend(turn, lease) // no less than the lease, which began while the deduper was asked
 		h.run(ctx, d.event, out, func(result error) {
 			defer h.turns.give(turn)
 			h.settle(ctx, d.event, key, claim.Token, result)
@@ -485,13 +484,6 @@ func (t *turns) take(ctx context.Context, key string, atMost time.Duration) (*tu
 		}
 		timer.Stop()
 	}
-}
-
-// extend lets the turn last for d from now.
-func (t *turns) extend(mine *turn, d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	mine.until = time.Now().Add(d)
 }
 
 // give ends the turn, if it hasn't ended.

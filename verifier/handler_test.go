@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -236,8 +237,8 @@ func TestNewHandlerPanicsForWhatCanNeverWork(t *testing.T) {
 	v := verifierOf(t, verifier.Static(knownSecret))
 	assert.PanicsWithValue(t, "verifier: NewHandler: the Verifier is nil", func() { verifier.NewHandler(nil, succeed) })
 	assert.PanicsWithValue(t, "verifier: NewHandler: the function is nil", func() { verifier.NewHandler(v, nil) })
-	for _, d := range []time.Duration{0, -1, -time.Hour} {
-		assert.PanicsWithValue(t, "verifier: NewHandler: the timeout isn't positive", func() {
+	for _, d := range []time.Duration{0, -1, -time.Hour, 25 * time.Hour, math.MaxInt64} {
+		assert.PanicsWithValue(t, "verifier: NewHandler: the timeout isn't between 0 and 24 h", func() {
 			verifier.NewHandler(v, succeed, verifier.WithTimeout(d))
 		}, "timeout %v", d)
 	}

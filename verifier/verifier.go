@@ -130,10 +130,23 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	if err == nil || !ok || errors.Is(err, ErrSecretsUnavailable) {
 		return secret, err
 	}
-	if secrets, err = refresher.Refresh(ctx, tenantID); err != nil {
-		return "", unavailable(err)
+	secret, older, err := refresh(ctx, refresher, tenantID, body, signature)
+	if err != nil && older {
+		secret, _, err = refresh(ctx, refresher, tenantID, body, signature)
 	}
-	return match(body, signature, secrets)
+	return secret, err
+}
+
+// refresh looks again. Older: what it found out is from a look that had begun before, and may lack a webhook that was made since.
+func refresh(ctx context.Context, source Refresher, tenantID string, body []byte, signature string) (secret walletcrew.Secret, older bool, err error) {
+	asked := time.Now()
+	secrets, err := source.Refresh(ctx, tenantID)
+	if err != nil {
+		return "", false, unavailable(err)
+	}
+	secret, err = match(body, signature, secrets)
+	api, ok := source.(*apiSource)
+	return secret, ok && api.lastLook().Before(asked.Add(-together)), err
 }
 
 // matcher returns what reports whether one of the secrets signed the body.

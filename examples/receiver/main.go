@@ -32,6 +32,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	if err := run(ctx, logger); err != nil {
 		logger.Error("receiver", "error", err)
@@ -40,7 +41,7 @@ func main() {
 }
 
 func run(ctx context.Context, logger *slog.Logger) error {
-	source, err := secrets(ctx, logger)
+	source, subscribe, err := secrets(logger)
 	if err != nil {
 		return err
 	}
@@ -52,33 +53,38 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, logger, listener, routes(v, handlers(logger), logger))
+	return serve(ctx, logger, listener, routes(v, handlers(logger), logger), subscribe)
 }
 
-// secrets takes them from the environment, or from the API, where it also keeps the webhook in order.
-func secrets(ctx context.Context, logger *slog.Logger) (verifier.SecretSource, error) {
+// secrets takes them from the environment, or from the API. Subscribe keeps the webhook in order, if there is an endpoint to
+// subscribe.
+func secrets(logger *slog.Logger) (source verifier.SecretSource, subscribe func(context.Context) error, err error) {
+	subscribe = func(context.Context) error { return nil }
 	if list := os.Getenv("WALLETCREW_SECRET"); list != "" {
 		var static []walletcrew.Secret
 		for secret := range strings.SplitSeq(list, ",") {
 			static = append(static, walletcrew.Secret(strings.TrimSpace(secret)))
 		}
-		return verifier.Static(static...), nil
+		return verifier.Static(static...), subscribe, nil
 	}
 	client, err := walletcrew.NewClientFromEnv(walletcrew.WithLogger(logger))
 	if err != nil {
-		return nil, fmt.Errorf("set WALLETCREW_SECRET, or WALLETCREW_TENANT_ID and WALLETCREW_API_KEY: %w", err)
+		return nil, nil, fmt.Errorf("set WALLETCREW_SECRET, or WALLETCREW_TENANT_ID and WALLETCREW_API_KEY: %w", err)
 	}
 	if endpoint := os.Getenv("WALLETCREW_ENDPOINT"); endpoint != "" {
-		result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
-			Endpoint: endpoint,
-			Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.AllCustomerEvents},
-		})
-		if err != nil {
-			return nil, err
+		subscribe = func(ctx context.Context) error {
+			result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
+				Endpoint: endpoint,
+				Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.AllCustomerEvents},
+			})
+			if err != nil {
+				return err
+			}
+			logger.Info("webhook", "id", result.Webhook.ID, "action", result.Action, "duplicates", result.Duplicates)
+			return nil
 		}
-		logger.Info("webhook", "id", result.Webhook.ID, "action", result.Action, "duplicates", result.Duplicates)
 	}
-	return verifier.FromAPI(client), nil
+	return verifier.FromAPI(client), subscribe, nil
 }
 
 // handlers is where your own code goes. What takes longer than a few seconds is better handed over: see examples/durable.
@@ -113,8 +119,8 @@ func routes(v *verifier.Verifier, fn verifier.HandlerFunc, logger *slog.Logger) 
 	return mux
 }
 
-// serve ends when ctx does, after what is in flight.
-func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler) error {
+// serve subscribes when it listens, so that the first delivery finds it, and ends when ctx does, after what is in flight.
+func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler, subscribe func(context.Context) error) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -124,22 +130,24 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, hand
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	logger.Info("listening", "address", listener.Addr().String())
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		defer cancel()
+		if err := subscribe(ctx); err != nil {
+			failed <- fmt.Errorf("subscribe: %w", err)
+		}
+	}()
+
+	var err error
 	select {
-	case err := <-failed:
-		return err
+	case err = <-failed:
 	case <-ctx.Done():
 	}
 	logger.Info("shutting down")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return fmt.Errorf("shut down: %w", err)
-	}
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return errors.Join(err, server.Shutdown(ctx))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,7 +27,9 @@ func start(t *testing.T, fn verifier.HandlerFunc) (url string, stop func() error
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, logger, listener, routes(v, fn, logger)) }()
+	go func() {
+		ended <- serve(ctx, logger, listener, routes(v, fn, logger), func(context.Context) error { return nil })
+	}()
 	return "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
 }
 
@@ -86,12 +89,22 @@ func TestItKeepsItsWebhookInOrder(t *testing.T) {
 	t.Setenv("WALLETCREW_API_KEY", platform.APIKey)
 	t.Setenv("WALLETCREW_BASE_URL", platform.URL)
 	t.Setenv("WALLETCREW_ENDPOINT", "https://shop.example/webhooks/walletcrew")
-	source, err := secrets(t.Context(), slog.New(slog.DiscardHandler))
+	source, subscribe, err := secrets(slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	require.NoError(t, subscribe(t.Context()))
 	require.Len(t, platform.Webhooks(), 1)
 	found, err := source.Secrets(t.Context(), platform.TenantID)
 	require.NoError(t, err)
 	assert.Equal(t, []walletcrew.Secret{platform.Webhooks()[0].SignatureSecret}, found)
+}
+
+func TestItEndsWhenItCannotSubscribe(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refused := errors.New("no scope")
+	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener, http.NotFoundHandler(), func(context.Context) error { return refused })
+	require.ErrorIs(t, err, refused)
 }
 
 func TestItDoesNotStartWithoutSecrets(t *testing.T) {

@@ -1,0 +1,93 @@
+package redisdedupe_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+// startCluster starts three servers that share the slots.
+func startCluster(t *testing.T) []*server {
+	t.Helper()
+	ctx := t.Context()
+	var nodes []*server
+	var buses []int
+	for range 3 {
+		bus := port(t, freeAddress(t)) // else it is the port + 10,000, which may not exist
+		buses = append(buses, bus)
+		nodes = append(nodes, startServer(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--cluster-node-timeout", "2000"))
+	}
+	bounds := []int{0, 5461, 10923, 16384}
+	for i, node := range nodes {
+		client := node.client(t)
+		require.NoError(t, client.ClusterAddSlotsRange(ctx, bounds[i], bounds[i+1]-1).Err())
+		require.NoError(t, client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+		if i > 0 {
+			require.NoError(t, client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", port(t, nodes[0].addr), buses[0]).Err())
+		}
+	}
+	for _, node := range nodes {
+		client := node.client(t)
+		require.Eventually(t, func() bool {
+			info := client.ClusterInfo(ctx).Val()
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+		}, 20*time.Second, 100*time.Millisecond, "the cluster does not come together")
+	}
+	return nodes
+}
+
+func TestItWorksOnACluster(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}})
+	t.Cleanup(func() { _ = client.Close() })
+	d := newDeduper(t, client)
+	require.NoError(t, d.Check(t.Context()))
+	require.NoError(t, walletcrewtest.TestDeduper(t.Context(), d))
+
+	for i := range 300 {
+		key := fmt.Sprint("spread-", i)
+		require.NoError(t, d.Complete(t.Context(), key, claimed(t, d, key, time.Minute).Token))
+	}
+	for _, node := range nodes {
+		size := node.client(t).DBSize(t.Context()).Val()
+		assert.Greater(t, size, int64(50), "the keys are spread over the nodes")
+	}
+
+	t.Run("a client of one node is refused", func(t *testing.T) {
+		d, err := redisdedupe.New(nodes[0].client(t))
+		require.NoError(t, err)
+		assert.ErrorContains(t, d.Check(t.Context()), "use redis.NewClusterClient")
+	})
+
+	t.Run("a node is down", func(t *testing.T) {
+		nodes[1].kill(t)
+		failed := 0
+		for i := range 30 {
+			if claim, err := d.Claim(t.Context(), fmt.Sprint("spread-", i), time.Minute); err != nil {
+				failed++
+			} else {
+				assert.Equal(t, verifier.Done, claim.State, "what can be read is done")
+			}
+		}
+		assert.Positive(t, failed, "what the node holds can't be claimed elsewhere")
+		nodes[1].start(t)
+		require.Eventually(t, func() bool {
+			for i := range 300 {
+				if claim, err := d.Claim(t.Context(), fmt.Sprint("spread-", i), time.Minute); err != nil || claim.State != verifier.Done {
+					return false
+				}
+			}
+			return true
+		}, 20*time.Second, 100*time.Millisecond, "after its return everything is done as before")
+	})
+}

@@ -1,0 +1,73 @@
+package redisdedupe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// A receiver that runs as several replicas: an event runs on one of them.
+func Example() {
+	client := redis.NewClient(&redis.Options{
+		Addr:                  os.Getenv("REDIS_ADDR"),
+		ContextTimeoutEnabled: true, // a delivery waits no longer than it may
+		DialTimeout:           time.Second,
+		ReadTimeout:           time.Second,
+		MaxRetries:            1,
+		DialerRetries:         1,
+	})
+	deduper, err := redisdedupe.New(client, redisdedupe.WithRetention(72*time.Hour))
+	if err != nil {
+		slog.Error("deduper", "error", err)
+		return
+	}
+	if err := deduper.Check(context.Background()); errors.Is(err, redisdedupe.ErrEviction) {
+		slog.Warn("duplicates may get through", "error", err)
+	} else if err != nil {
+		slog.Error("deduper", "error", err)
+		return
+	}
+	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
+	if err != nil {
+		slog.Error("verifier", "error", err)
+		return
+	}
+	mux := verifier.NewMux()
+	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(deduper)))
+}
+
+// The steps that verifier.NewHandler takes, for a program that has its own.
+func ExampleDeduper() {
+	ctx := context.Background()
+	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
+	defer func() { _ = client.Close() }()
+	deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix("walletcrew-test:example:"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	claim, err := deduper.Claim(ctx, "event-1", 35*time.Second)
+	if err != nil {
+		return // nothing is known about the event: answer 503
+	}
+	switch claim.State {
+	case verifier.Done: // answer 204
+	case verifier.Held: // answer 503
+	case verifier.Claimed:
+		// Handle the event, and then:
+		if err := deduper.Complete(ctx, "event-1", claim.Token); err != nil {
+			slog.Error("handled, but not marked as done", "error", err)
+		}
+	}
+}

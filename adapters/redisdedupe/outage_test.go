@@ -1,0 +1,176 @@
+package redisdedupe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+const secret walletcrew.Secret = "the secret of the tests of redisdedupe"
+
+// A receiver is a handler with a deduper, and counts what its function was called with.
+type receiver struct {
+	handler http.Handler
+	mu      sync.Mutex
+	runs    map[string]int
+}
+
+func newReceiver(t *testing.T, d verifier.Deduper) *receiver {
+	t.Helper()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	r := &receiver{runs: map[string]int{}}
+	r.handler = verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.runs[e.ID]++
+		return nil
+	}, verifier.WithDeduper(d), verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	return r
+}
+
+func (r *receiver) deliver(id string) int {
+	body := fmt.Appendf(nil, `{"__id":%q,"passId":"p-1"}`, id)
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, walletcrewtest.NewRequest("/hook", secret, "shop", walletcrew.EventPassCreated, body))
+	return w.Code
+}
+
+func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d, err := redisdedupe.New(s.client(t))
+	require.NoError(t, err)
+	r := newReceiver(t, d)
+	require.Equal(t, http.StatusNoContent, r.deliver("before"))
+
+	s.kill(t)
+	for i := range 20 {
+		began := time.Now()
+		assert.Equal(t, http.StatusServiceUnavailable, r.deliver(fmt.Sprint("during-", i)), "while the server is down")
+		assert.Less(t, time.Since(began), 5*time.Second, "an outage must not hold deliveries")
+	}
+	require.ErrorContains(t, d.Check(t.Context()), "the server can't be reached")
+
+	s.start(t)
+	require.Eventually(t, func() bool { return r.deliver("during-0") == http.StatusNoContent }, 5*time.Second, 50*time.Millisecond, "it recovers by itself")
+	assert.Equal(t, http.StatusNoContent, r.deliver("before"))
+	assert.Equal(t, 1, r.runs["before"], "what was done before is remembered, since the server keeps a log")
+	assert.Equal(t, 1, r.runs["during-0"])
+	assert.Zero(t, r.runs["during-1"], "a delivery that was answered with 503 must not have run")
+}
+
+// A server that doesn't answer is worse than one that is away.
+func TestAServerThatHangsHoldsADeliveryNoLongerThanTheClientWaits(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d, err := redisdedupe.New(s.client(t, func(o *redis.Options) { o.ReadTimeout = 200 * time.Millisecond }))
+	require.NoError(t, err)
+	r := newReceiver(t, d)
+	require.Equal(t, http.StatusNoContent, r.deliver("before"))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+	began := time.Now()
+	assert.Equal(t, http.StatusServiceUnavailable, r.deliver("during"))
+	assert.Less(t, time.Since(began), 5*time.Second)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
+	require.Eventually(t, func() bool { return r.deliver("after") == http.StatusNoContent }, 5*time.Second, 50*time.Millisecond, "it recovers by itself")
+}
+
+func TestAFullServerIsAnsweredWith503(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	client := s.client(t)
+	d, err := redisdedupe.New(client)
+	require.NoError(t, err)
+	require.NoError(t, d.Check(t.Context()))
+	r := newReceiver(t, d)
+	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	assert.Equal(t, http.StatusServiceUnavailable, r.deliver("e-1"))
+	require.ErrorContains(t, d.Check(t.Context()), "the server is out of memory")
+	assert.Zero(t, r.runs["e-1"])
+}
+
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	check := func(t *testing.T, client redis.UniversalClient) error {
+		d, err := redisdedupe.New(client)
+		require.NoError(t, err)
+		return d.Check(t.Context())
+	}
+	t.Run("all is well", func(t *testing.T) {
+		t.Parallel()
+		require.NoError(t, check(t, startServer(t).client(t)))
+	})
+	t.Run("no server", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t)
+		s.kill(t)
+		assert.ErrorContains(t, check(t, s.client(t)), "the server can't be reached")
+	})
+	t.Run("a password is wanted, or another", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t, "--requirepass", "right")
+		require.ErrorContains(t, check(t, s.client(t)), "the server wants a password")
+		err := check(t, s.client(t, func(o *redis.Options) { o.Password = "wrong-password" }))
+		require.ErrorContains(t, err, "the server refuses the user name or password")
+		assert.NotContains(t, err.Error(), "wrong-password")
+		assert.NoError(t, check(t, s.client(t, func(o *redis.Options) { o.Password = "right" })))
+	})
+	t.Run("permissions", func(t *testing.T) {
+		t.Parallel()
+		s := startServer(t)
+		admin := s.client(t)
+		as := func(rules ...any) error {
+			name := fmt.Sprint("user-", len(rules))
+			require.NoError(t, admin.Do(t.Context(), append([]any{"ACL", "SETUSER", name, "on", ">pw"}, rules...)...).Err())
+			return check(t, s.client(t, func(o *redis.Options) { o.Username, o.Password = name, "pw" }))
+		}
+		enough := []any{"~walletcrew:dedupe:*", "+ping", "+info", "+eval", "+evalsha", "+get", "+set", "+del", "+time"}
+		require.NoError(t, as(enough...), "what Check's comment names is enough")
+		require.ErrorContains(t, as(enough[:len(enough)-1]...), "lacks a permission", "without time")
+		require.ErrorContains(t, as(append([]any{"~other:*"}, append(enough[1:], "+echo")...)...), "lacks a permission", "on other keys")
+		assert.ErrorContains(t, as(enough[:2]...), "lacks a permission", "ping alone")
+	})
+	t.Run("a replica", func(t *testing.T) {
+		t.Parallel()
+		primary := startServer(t)
+		replica := startServer(t, "--replicaof", "127.0.0.1", fmt.Sprint(port(t, primary.addr)))
+		client := replica.client(t)
+		require.ErrorContains(t, check(t, client), "the server is a replica")
+		d, err := redisdedupe.New(client)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { // once it has the primary's data
+			_, err = d.Claim(t.Context(), "key", time.Minute)
+			return err != nil && !errors.Is(err, io.EOF)
+		}, 5*time.Second, 50*time.Millisecond)
+		assert.ErrorContains(t, err, "read-only replica")
+	})
+	t.Run("eviction", func(t *testing.T) {
+		t.Parallel()
+		for _, policy := range []string{"allkeys-lru", "volatile-ttl"} {
+			err := check(t, startServer(t, "--maxmemory", "64mb", "--maxmemory-policy", policy).client(t))
+			require.ErrorIs(t, err, redisdedupe.ErrEviction)
+			require.ErrorContains(t, err, policy)
+			require.ErrorContains(t, err, "set noeviction")
+		}
+		assert.NoError(t, check(t, startServer(t, "--maxmemory", "64mb", "--maxmemory-policy", "noeviction").client(t)))
+		assert.NoError(t, check(t, startServer(t, "--maxmemory-policy", "allkeys-lru").client(t)), "without a limit nothing is evicted")
+	})
+}

@@ -1,0 +1,146 @@
+package redisdedupe_test
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable() // of the failures that the tests bring about
+	os.Exit(m.Run())
+}
+
+// missing skips a test whose server isn't there, or fails it where all servers are required.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("WALLETCREW_TEST_SERVERS") == "required" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+func redisAddress() string {
+	if addr := os.Getenv("WALLETCREW_TEST_REDIS"); addr != "" {
+		return addr
+	}
+	return "127.0.0.1:6379"
+}
+
+// newClient returns a client of the shared server.
+func newClient(t testing.TB) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: redisAddress(), DialTimeout: 2 * time.Second})
+	t.Cleanup(func() { _ = client.Close() })
+	if err := client.Ping(t.Context()).Err(); err != nil {
+		missing(t, "redisdedupe: no Redis at "+redisAddress()+" (set WALLETCREW_TEST_REDIS)")
+	}
+	return client
+}
+
+// newPrefix returns a prefix of the test's own. What is under it at the end is removed.
+func newPrefix(t testing.TB, client redis.UniversalClient) string {
+	t.Helper()
+	prefix := "walletcrew-test:" + rand.Text() + ":"
+	t.Cleanup(func() {
+		ctx := context.Background()
+		remove := func(ctx context.Context, node *redis.Client) error {
+			keys := node.Scan(ctx, 0, prefix+"*", 1000).Iterator()
+			for keys.Next(ctx) {
+				node.Del(ctx, keys.Val())
+			}
+			return keys.Err()
+		}
+		switch client := client.(type) {
+		case *redis.Client:
+			_ = remove(ctx, client)
+		case *redis.ClusterClient:
+			_ = client.ForEachMaster(ctx, remove)
+		}
+	})
+	return prefix
+}
+
+func newDeduper(t testing.TB, client redis.UniversalClient, opts ...redisdedupe.Option) *redisdedupe.Deduper {
+	t.Helper()
+	d, err := redisdedupe.New(client, append([]redisdedupe.Option{redisdedupe.WithPrefix(newPrefix(t, client))}, opts...)...)
+	require.NoError(t, err)
+	return d
+}
+
+// A server is a redis-server process of the test's own.
+type server struct {
+	addr string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// startServer starts one on a free loopback port. It writes each command to the disk before it answers, so a kill loses nothing.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		missing(t, "redisdedupe: redis-server isn't in PATH")
+	}
+	s := &server{addr: freeAddress(t)}
+	s.args = append([]string{"--port", strconv.Itoa(port(t, s.addr)), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, args...)
+	s.start(t)
+	t.Cleanup(func() { s.kill(t) })
+	return s
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+func (s *server) start(t testing.TB) {
+	t.Helper()
+	s.cmd = exec.Command("redis-server", s.args...)
+	require.NoError(t, s.cmd.Start())
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, 10*time.Second, 20*time.Millisecond, "redis-server does not come up")
+}
+
+func (s *server) kill(testing.TB) {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+func (s *server) client(t testing.TB, change ...func(*redis.Options)) *redis.Client {
+	t.Helper()
+	options := &redis.Options{Addr: s.addr, ContextTimeoutEnabled: true, MaxRetries: 1, DialTimeout: time.Second, ReadTimeout: time.Second}
+	for _, c := range change {
+		c(options)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func port(t testing.TB, addr string) int {
+	t.Helper()
+	_, p, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	n, err := strconv.Atoi(p)
+	require.NoError(t, err)
+	return n
+}

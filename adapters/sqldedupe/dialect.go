@@ -1,0 +1,155 @@
+package sqldedupe
+
+import (
+	_ "embed"
+	"strconv"
+	"strings"
+)
+
+// A Dialect is a database engine. The zero value is none, and an error of [New].
+type Dialect int
+
+// The engines, with the oldest versions whose SQL is used here. Tested with PostgreSQL 15, MariaDB 10.11 and modernc.org/sqlite
+// (SQLite 3.54).
+const (
+	Postgres Dialect = iota + 1 // PostgreSQL 9.5
+	MySQL                       // MySQL 5.7 or MariaDB 10.2, tables of InnoDB
+	SQLite                      // SQLite 3.24
+)
+
+// String returns "PostgreSQL", "MySQL" or "SQLite".
+func (d Dialect) String() string {
+	switch d {
+	case Postgres:
+		return "PostgreSQL"
+	case MySQL:
+		return "MySQL"
+	case SQLite:
+		return "SQLite"
+	}
+	return "Dialect(" + strconv.Itoa(int(d)) + ")"
+}
+
+// statements are a dialect's. A statement that changes rows is atomic by itself: what it tests, it tests on the row that it has
+// locked. Durations are in milliseconds.
+type statements struct {
+	claim    string // key, token, lease: takes a row that is free, leaves one that isn't
+	look     string // key: token, done
+	complete string // retention, key, token
+	release  string // key, token
+	done     string // key, token, retention: as claim, but takes all that isn't done, and makes it so
+	purge    string // retention, max
+	version  string
+	schema   string
+	// countsTaken says whether claim and done affect one row if they took it and none if not. MySQL's count depends on how the
+	// connection was opened (clientFoundRows), so there the row is read back.
+	countsTaken bool
+}
+
+//go:embed schema/postgres.sql
+var postgresSchema string
+
+//go:embed schema/mysql.sql
+var mysqlSchema string
+
+//go:embed schema/sqlite.sql
+var sqliteSchema string
+
+// Clock_timestamp and not now: a statement may have waited for another transaction, and now would be from before. Purge takes
+// now, which an index can be searched for.
+var postgresStatements = statements{
+	claim: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
+VALUES ($1, $2, false, clock_timestamp() + $3::bigint * interval '1 millisecond')
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = false, expires_at = excluded.expires_at
+WHERE e.expires_at <= clock_timestamp()`,
+	look: `SELECT token, done FROM {table} WHERE event_key = $1`,
+	complete: `UPDATE {table} SET done = true, expires_at = clock_timestamp() + $1::bigint * interval '1 millisecond'
+WHERE event_key = $2 AND token = $3 AND NOT done`,
+	release: `DELETE FROM {table} WHERE event_key = $1 AND token = $2 AND NOT done`,
+	done: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
+VALUES ($1, $2, true, clock_timestamp() + $3::bigint * interval '1 millisecond')
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = true, expires_at = excluded.expires_at
+WHERE NOT e.done OR e.expires_at <= clock_timestamp()`,
+	purge: `DELETE FROM {table} WHERE event_key IN (
+	SELECT event_key FROM {table}
+	WHERE expires_at <= now() AND (done OR expires_at <= now() - $1::bigint * interval '1 millisecond')
+	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+	version:     `SELECT version()`,
+	schema:      postgresSchema,
+	countsTaken: true,
+}
+
+// MySQL assigns from left to right: the columns that the conditions look at come last. VALUES(), which MySQL 8 calls deprecated,
+// is all that MariaDB and MySQL both know. Utc_timestamp stands still during a statement; one that waits for another's lock
+// takes a lease that is shorter by the wait, which is safe. FOR UPDATE reads what is committed, whatever the isolation level,
+// and from the primary, whatever the proxy.
+var mysqlStatements = statements{
+	claim: `INSERT INTO {table} (event_key, token, done, expires_at)
+VALUES (?, ?, FALSE, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
+ON DUPLICATE KEY UPDATE
+	token = IF(expires_at <= UTC_TIMESTAMP(3), VALUES(token), token),
+	done = IF(expires_at <= UTC_TIMESTAMP(3), FALSE, done),
+	expires_at = IF(expires_at <= UTC_TIMESTAMP(3), VALUES(expires_at), expires_at)`,
+	look: `SELECT token, done FROM {table} WHERE event_key = ? FOR UPDATE`,
+	complete: `UPDATE {table} SET done = TRUE, expires_at = UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND
+WHERE event_key = ? AND token = ? AND NOT done`,
+	release: `DELETE FROM {table} WHERE event_key = ? AND token = ? AND NOT done`,
+	done: `INSERT INTO {table} (event_key, token, done, expires_at)
+VALUES (?, ?, TRUE, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
+ON DUPLICATE KEY UPDATE
+	token = IF(done AND expires_at > UTC_TIMESTAMP(3), token, VALUES(token)),
+	expires_at = IF(done AND expires_at > UTC_TIMESTAMP(3), expires_at, VALUES(expires_at)),
+	done = TRUE`,
+	purge: `DELETE FROM {table}
+WHERE expires_at <= UTC_TIMESTAMP(3) AND (done OR expires_at <= UTC_TIMESTAMP(3) - INTERVAL (? * 1000) MICROSECOND)
+ORDER BY expires_at LIMIT ?`,
+	version: `SELECT version()`,
+	schema:  mysqlSchema,
+}
+
+var sqliteStatements = withNow(statements{
+	claim: `INSERT INTO {table} AS e (event_key, token, done, expires_at) VALUES (?, ?, 0, {now} + ?)
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = 0, expires_at = excluded.expires_at
+WHERE e.expires_at <= {now}`,
+	look:     `SELECT token, done FROM {table} WHERE event_key = ?`,
+	complete: `UPDATE {table} SET done = 1, expires_at = {now} + ? WHERE event_key = ? AND token = ? AND NOT done`,
+	release:  `DELETE FROM {table} WHERE event_key = ? AND token = ? AND NOT done`,
+	done: `INSERT INTO {table} AS e (event_key, token, done, expires_at) VALUES (?, ?, 1, {now} + ?)
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = 1, expires_at = excluded.expires_at
+WHERE NOT e.done OR e.expires_at <= {now}`,
+	purge: `DELETE FROM {table} WHERE event_key IN (
+	SELECT event_key FROM {table} WHERE expires_at <= {now} AND (done OR expires_at <= {now} - ?)
+	ORDER BY expires_at LIMIT ?)`,
+	version:     `SELECT sqlite_version()`,
+	schema:      sqliteSchema,
+	countsTaken: true,
+})
+
+// withNow puts the Unix time in milliseconds for {now}, in a way that SQLite knows in all versions.
+func withNow(s statements) statements {
+	return s.replaced(strings.NewReplacer("{now}", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"))
+}
+
+func (s statements) replaced(r *strings.Replacer) statements {
+	for _, text := range []*string{&s.claim, &s.look, &s.complete, &s.release, &s.done, &s.purge, &s.schema} {
+		*text = r.Replace(*text)
+	}
+	return s
+}
+
+// forTable returns the dialect's statements for a table, ok is false for no dialect. The schema's files name the default table;
+// an index is named without the table's schema.
+func (d Dialect) forTable(table string) (s statements, ok bool) {
+	switch d {
+	case Postgres:
+		s = postgresStatements
+	case MySQL:
+		s = mysqlStatements
+	case SQLite:
+		s = sqliteStatements
+	default:
+		return s, false
+	}
+	name := table[strings.LastIndexByte(table, '.')+1:]
+	return s.replaced(strings.NewReplacer("{table}", table, defaultTable+"_expires_at", name+"_expires_at", defaultTable, table)), true
+}

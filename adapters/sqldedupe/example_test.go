@@ -1,0 +1,144 @@
+package sqldedupe_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// openExample returns a database in a folder of its own. Yours is one that is there: sql.Open("pgx", "postgres://...").
+func openExample() (db *sql.DB, remove func(), err error) {
+	folder, err := os.MkdirTemp("", "sqldedupe")
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err = sql.Open("sqlite", "file:"+filepath.Join(folder, "events.db")+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+	return db, func() { _ = db.Close(); _ = os.RemoveAll(folder) }, err
+}
+
+// The event comes three times; its effect is made once.
+func ExampleDeduper_Once() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	if _, err := db.ExecContext(ctx, "CREATE TABLE installs (pass TEXT PRIMARY KEY, n INTEGER)"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := dedupe.EnsureSchema(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+		d, ok := e.Data.(*walletcrew.PassInstalled)
+		if !ok {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO installs VALUES (?, 1) ON CONFLICT (pass) DO UPDATE SET n = n + 1", d.PassID)
+		return err
+	})
+	// Yours: http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, handle))
+
+	event, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, []byte(`{"__id":"e-1","passId":"p-1001"}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 3 {
+		if err := handle(ctx, event); err != nil {
+			fmt.Println(err)
+		}
+	}
+	var n int
+	err = db.QueryRowContext(ctx, "SELECT n FROM installs WHERE pass = 'p-1001'").Scan(&n)
+	fmt.Println(n, err)
+	// Output: 1 <nil>
+}
+
+// In a transaction that you begin and commit yourself.
+func ExampleDeduper_InTx() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := dedupe.EnsureSchema(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	handle := func(ctx context.Context, e *walletcrew.Event) error {
+		key, err := sqldedupe.Key(e) // a verifier on SecretFunc vouches for the tenant
+		if err != nil {
+			return err
+		}
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		first, err := dedupe.InTx(ctx, tx, key)
+		if err != nil || !first {
+			return err
+		}
+		fmt.Println("the effect of", e.ID)
+		return tx.Commit()
+	}
+	for range 2 {
+		if err := handle(ctx, &walletcrew.Event{ID: "e-1", TenantID: "shop"}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	// Output: the effect of e-1
+}
+
+// The effect is elsewhere, say a mail: replicas share the table, and one of them runs the function.
+func ExampleNew() {
+	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
+	if err != nil {
+		slog.Error("database", "error", err)
+		return
+	}
+	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, sqldedupe.WithRetention(7*24*time.Hour))
+	if err != nil {
+		slog.Error("deduper", "error", err)
+		return
+	}
+	if err := dedupe.EnsureSchema(context.Background()); err != nil {
+		slog.Error("deduper", "error", err) // says what is wrong, and what to do
+		return
+	}
+	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
+	if err != nil {
+		slog.Error("verifier", "error", err)
+		return
+	}
+	mux := verifier.NewMux()
+	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(dedupe)))
+}

@@ -1,0 +1,62 @@
+package sqldedupe
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// What Claim does by itself: it removes at least twice what comes in, in batches that take milliseconds.
+const (
+	purgeInterval = time.Minute
+	purgeClaims   = 500
+	purgeBatch    = 1000
+	purgeTimeout  = 2 * time.Second
+)
+
+// Purge removes up to max expired rows, those that expired first, and returns how many that were: events that were done longer
+// ago than the retention, and leases that ran out longer ago. It is one statement; fewer than max says that there are no more. A
+// max under 1 is an error. Several may run at once.
+//
+// [Deduper.Claim] does it now and then. Who uses only [Deduper.InTx] or [Deduper.Once] calls it once in a while, from a job or:
+//
+//	for range time.Tick(time.Minute) {
+//		for {
+//			n, err := dedupe.Purge(ctx, 1000)
+//			if err != nil || n < 1000 {
+//				break
+//			}
+//		}
+//	}
+//
+// A row that hasn't been removed isn't remembered any longer for that.
+func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
+	if max < 1 {
+		return 0, fmt.Errorf("sqldedupe: Purge(%d): the number must be at least 1", max)
+	}
+	var n int64
+	err := retry(ctx, func() error {
+		result, err := d.db.ExecContext(ctx, d.sql.purge, d.retention.Milliseconds(), max)
+		if err == nil {
+			n, err = result.RowsAffected()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("sqldedupe: Purge: %w", d.explain(err))
+	}
+	return n, nil
+}
+
+func (d *Deduper) purgeIfDue(ctx context.Context) {
+	due := d.claims.Add(1) >= purgeClaims || time.Now().UnixNano()-d.lastPurge.Load() >= int64(d.purgeEvery)
+	if !due || !d.purging.CompareAndSwap(false, true) {
+		return
+	}
+	defer d.purging.Store(false)
+	d.claims.Store(0)
+	d.lastPurge.Store(time.Now().UnixNano())
+	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
+	defer cancel()
+	_, _ = d.Purge(ctx, purgeBatch) // the claim doesn't depend on it
+}

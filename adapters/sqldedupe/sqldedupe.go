@@ -1,0 +1,275 @@
+// Package sqldedupe is a [verifier.Deduper] in a SQL database: PostgreSQL, MySQL or MariaDB, SQLite. And what a queue or a cache
+// can't give: [Deduper.InTx] records an event in the transaction that holds its effect, so that both are committed or neither is:
+// exactly once.
+//
+// # Exactly once
+//
+// The effect of an event is a change in the same database. [Deduper.Once] makes a handler function of it:
+//
+//	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres)
+//	if err != nil {
+//		return err
+//	}
+//	if err := dedupe.EnsureSchema(ctx); err != nil {
+//		return err
+//	}
+//	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+//		_, err := tx.ExecContext(ctx, "UPDATE passes SET installs = installs + 1 WHERE ...")
+//		return err
+//	})
+//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, handle))
+//
+// # Effectively once
+//
+// The effect is elsewhere: a Deduper given to verifier.WithDeduper lets one replica run the function, and forgets nothing that
+// the database doesn't. A crash between the effect and Complete makes it run again.
+//
+// # Limits
+//
+// Both hold for the retention ([WithRetention], 24 h by default): an event that comes again after it is new. What the database
+// loses of what it committed (a failover to an asynchronous replica, synchronous_commit = off, innodb_flush_log_at_trx_commit
+// other than 1, PRAGMA synchronous = OFF) is done again; with InTx the effect is lost along with the record, so the two agree
+// even then. All times are the database server's, for SQLite the machine's; setting that clock forward ends leases early.
+//
+// # Speed
+//
+// On PostgreSQL and SQLite, Claim is one statement, and a second one that reads where the key is taken; on MySQL and MariaDB
+// always two. Complete and Release are one each. Go-sql-driver/mysql prepares each statement first unless its DSN says
+// interpolateParams=true, which saves a round trip each.
+//
+// # SQLite
+//
+// SQLite has one writer at a time. Open the database with a busy timeout, so that a writer waits for its turn, and in WAL mode,
+// so that readers don't: "file:events.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" with modernc.org/sqlite. A
+// database in memory belongs to one connection: it needs db.SetMaxOpenConns(1), and serves tests only.
+package sqldedupe
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use
+// the same table. It has no goroutine and nothing to close; the sql.DB is yours.
+type Deduper struct {
+	db        *sql.DB
+	dialect   Dialect
+	table     string
+	retention time.Duration
+	sql       statements
+
+	claims     atomic.Int64 // since the last purge
+	lastPurge  atomic.Int64 // UnixNano
+	purging    atomic.Bool
+	purgeEvery time.Duration
+}
+
+var _ verifier.Deduper = (*Deduper)(nil)
+
+// An Option is passed to [New].
+type Option func(*Deduper) error
+
+const (
+	defaultTable     = "walletcrew_events"
+	defaultRetention = 24 * time.Hour
+	maxKeyBytes      = 512
+)
+
+// An identifier leaves room for the index's name within PostgreSQL's 63 bytes.
+var (
+	identifier          = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,49}$`)
+	qualifiedIdentifier = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}$`)
+)
+
+// WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores,
+// and doesn't begin with a digit; on PostgreSQL and MySQL it may have a schema's or database's name and a dot before it. Anything
+// else is an error. It isn't quoted, so it must not be a reserved word.
+func WithTable(name string) Option {
+	return func(d *Deduper) error {
+		if !identifier.MatchString(name) && (d.dialect == SQLite || !qualifiedIdentifier.MatchString(name)) {
+			return fmt.Errorf("sqldedupe: WithTable(%q): not a name of ASCII letters, digits and underscores", name)
+		}
+		d.table = name
+		return nil
+	}
+}
+
+// WithRetention sets for how long an event that is done is remembered, by [Deduper.Complete] and [Deduper.InTx], and for how
+// long at least a lease that ran out can still be completed; default 24 h, at least 1 ms. For how long the platform may deliver
+// an event again isn't documented; rows are small, so days are cheap.
+func WithRetention(retention time.Duration) Option {
+	return func(d *Deduper) error {
+		if retention < time.Millisecond {
+			return fmt.Errorf("sqldedupe: WithRetention(%s): it must be at least 1ms", retention)
+		}
+		d.retention = retention
+		return nil
+	}
+}
+
+// New returns a Deduper. It doesn't ask the database: call [Deduper.EnsureSchema] or [Deduper.Check] when the program starts. A
+// nil db, a dialect that is none of the constants, or a wrong option is an error.
+func New(db *sql.DB, dialect Dialect, opts ...Option) (*Deduper, error) {
+	if db == nil {
+		return nil, errors.New("sqldedupe: the database is nil")
+	}
+	d := &Deduper{db: db, dialect: dialect, table: defaultTable, retention: defaultRetention, purgeEvery: purgeInterval}
+	for _, opt := range opts {
+		if err := opt(d); err != nil {
+			return nil, err
+		}
+	}
+	var ok bool
+	if d.sql, ok = dialect.forTable(d.table); !ok {
+		return nil, fmt.Errorf("sqldedupe: %s: the dialect is none of Postgres, MySQL and SQLite", dialect)
+	}
+	d.lastPurge.Store(time.Now().UnixNano())
+	return d, nil
+}
+
+// Claim implements [verifier.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
+// and so is a key that isn't printable ASCII of 1 to 512 bytes. Any other error is the database's, wrapped: nothing is known
+// about the event then, and if the answer was lost, the lease may be taken until it runs out.
+//
+// Now and then, a Claim that got its key also removes expired rows, as [Deduper.Purge] does: 1,000 at most, when 500 have been
+// claimed since the last time, or a minute has passed. That takes 2 s at most, and its errors are swallowed.
+func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+	if lease < time.Millisecond {
+		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)
+	}
+	if err := checkKey(key); err != nil {
+		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", err)
+	}
+	var claim verifier.Claim
+	err := retry(ctx, func() (err error) {
+		claim, err = d.claim(ctx, d.db, key, lease)
+		return err
+	})
+	if err != nil {
+		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
+	}
+	if claim.State == verifier.Claimed {
+		d.purgeIfDue(ctx)
+	}
+	return claim, nil
+}
+
+// A queryer is a *sql.DB or a *sql.Tx.
+type queryer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func (d *Deduper) claim(ctx context.Context, q queryer, key string, lease time.Duration) (verifier.Claim, error) {
+	token := newToken()
+	for range 3 {
+		switch state, err := d.take(ctx, q, d.sql.claim, key, token, lease); {
+		case err != nil:
+			return verifier.Claim{}, err
+		case state == verifier.Claimed:
+			return verifier.Claim{State: state, Token: strconv.FormatInt(token, 36)}, nil
+		case state != gone:
+			return verifier.Claim{State: state}, nil
+		}
+	}
+	return verifier.Claim{State: verifier.Held}, nil // it comes and goes; somebody has it
+}
+
+// gone says that a row was in the way, and had been released when it was looked at.
+const gone verifier.ClaimState = 0
+
+// take runs a statement that takes the key's row or leaves it, and says which.
+func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, token int64, expires time.Duration) (verifier.ClaimState, error) {
+	result, err := q.ExecContext(ctx, statement, key, token, expires.Milliseconds())
+	if err != nil {
+		return gone, err
+	}
+	if d.sql.countsTaken {
+		if n, err := result.RowsAffected(); err != nil || n > 0 {
+			return verifier.Claimed, err
+		}
+	}
+	var holder int64
+	var done bool
+	switch err := q.QueryRowContext(ctx, d.sql.look, key).Scan(&holder, &done); {
+	case errors.Is(err, sql.ErrNoRows):
+		return gone, nil
+	case err != nil:
+		return gone, err
+	case holder == token:
+		return verifier.Claimed, nil
+	case done:
+		return verifier.Done, nil
+	}
+	return verifier.Held, nil
+}
+
+// Complete implements [verifier.Deduper]. A lease that ran out can be completed for the retention at least, if nobody took it
+// over. Errors: [verifier.ErrLeaseLost], also for a token that was completed before; or the database's, after which the event
+// may be done or not.
+func (d *Deduper) Complete(ctx context.Context, key, token string) error {
+	return d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
+		return d.db.ExecContext(ctx, d.sql.complete, d.retention.Milliseconds(), key, token)
+	})
+}
+
+// Release implements [verifier.Deduper]. Errors: [verifier.ErrLeaseLost], or the database's, after which the key may be free or
+// not.
+func (d *Deduper) Release(ctx context.Context, key, token string) error {
+	return d.settle(ctx, "Release", token, func(token int64) (sql.Result, error) {
+		return d.db.ExecContext(ctx, d.sql.release, key, token)
+	})
+}
+
+// settle runs a statement that changes the lease's row, or none if the token is outdated.
+func (d *Deduper) settle(ctx context.Context, call, token string, exec func(token int64) (sql.Result, error)) error {
+	n, err := strconv.ParseInt(token, 36, 64)
+	if err != nil {
+		return fmt.Errorf("sqldedupe: %s: %w", call, verifier.ErrLeaseLost) // not a token of ours
+	}
+	var changed int64
+	err = retry(ctx, func() error {
+		result, err := exec(n)
+		if err == nil {
+			changed, err = result.RowsAffected()
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("sqldedupe: %s: %w", call, d.explain(err))
+	case changed == 0:
+		return fmt.Errorf("sqldedupe: %s: %w", call, verifier.ErrLeaseLost)
+	}
+	return nil
+}
+
+func checkKey(key string) error {
+	if key == "" || len(key) > maxKeyBytes {
+		return fmt.Errorf("a key of %d bytes: it must have 1 to %d", len(key), maxKeyBytes)
+	}
+	for i := range len(key) {
+		if key[i] < ' ' || key[i] > '~' {
+			return errors.New("the key isn't printable ASCII")
+		}
+	}
+	return nil
+}
+
+// newToken returns 63 random bits: a token from before a row was removed must not fit the row that came after it, so counting
+// won't do.
+func newToken() int64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return int64(binary.LittleEndian.Uint64(b[:]) >> 1)
+}

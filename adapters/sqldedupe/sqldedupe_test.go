@@ -1,0 +1,235 @@
+package sqldedupe_test
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
+)
+
+func TestItKeepsTheRulesOfADeduper(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), d.ready(t)))
+	})
+}
+
+func TestReplicasGetAKeyOnce(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		d.ready(t)
+		var dedupers []*sqldedupe.Deduper
+		for range 4 {
+			db := d.connect(t)
+			db.SetMaxOpenConns(5)
+			dedupers = append(dedupers, d.deduper(t, db))
+		}
+		var wins atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				claim, err := dedupers[i%4].Claim(t.Context(), "key", time.Minute)
+				if assert.NoError(t, err) && claim.State == verifier.Claimed {
+					wins.Add(1)
+					assert.NoError(t, dedupers[i%4].Complete(t.Context(), "key", claim.Token))
+				}
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, 1, wins.Load(), "of 100 claims on 4 replicas one gets the key")
+	})
+}
+
+// Many keys at once: transactions that meet must not fail, whatever the engine thinks of their order.
+func TestReplicasWorkOnManyKeysAtOnce(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper := d.ready(t)
+		var wins atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				for j := range 50 {
+					key := fmt.Sprint("key-", (i*7+j)%50)
+					claim, err := deduper.Claim(t.Context(), key, time.Minute)
+					switch {
+					case err == nil && claim.State != verifier.Claimed:
+					case err == nil && j%5 == 0:
+						err = deduper.Release(t.Context(), key, claim.Token)
+					case err == nil:
+						wins.Add(1)
+						err = deduper.Complete(t.Context(), key, claim.Token)
+					}
+					assert.NoError(t, err)
+				}
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, 50, wins.Load(), "each key is completed once")
+	})
+}
+
+func TestSQLiteWithoutABusyTimeoutStillClaims(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.SQLite)
+	d.ready(t)
+	hasty := d.deduper(t, connect(t, "sqlite", strings.Replace(d.source, "_pragma=busy_timeout(10000)&", "", 1)))
+	require.ErrorContains(t, hasty.Check(t.Context()), "no busy timeout")
+	var wins atomic.Int32
+	var wg sync.WaitGroup
+	for range 30 {
+		wg.Go(func() {
+			claim, err := hasty.Claim(t.Context(), "key", time.Minute)
+			require.NoError(t, err)
+			if claim.State == verifier.Claimed {
+				wins.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, 1, wins.Load())
+}
+
+func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper := d.ready(t, sqldedupe.WithRetention(400*time.Millisecond))
+		claim := claimed(t, deduper, "key", time.Minute)
+		require.NoError(t, deduper.Complete(t.Context(), "key", claim.Token))
+		assert.Equal(t, verifier.Done, state(t, deduper, "key"))
+		require.Eventually(t, func() bool { return state(t, deduper, "key") == verifier.Claimed }, 5*time.Second, 20*time.Millisecond,
+			"after the retention it can be claimed again")
+	})
+}
+
+func TestPurgeRemovesWhatExpiredAndNoMoreThanAsked(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		short := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
+		long := d.deduper(t, d.db)
+		for i := range 25 {
+			key := fmt.Sprint("done-", i)
+			require.NoError(t, short.Complete(t.Context(), key, claimed(t, short, key, time.Minute).Token))
+		}
+		claimed(t, short, "held", time.Minute)
+		crashed := claimed(t, short, "crashed", time.Millisecond)
+		require.NoError(t, long.Complete(t.Context(), "remembered", claimed(t, long, "remembered", time.Minute).Token))
+		time.Sleep(50 * time.Millisecond) // the server's time
+
+		for _, want := range []int64{10, 10, 5, 0} {
+			n, err := long.Purge(t.Context(), 10)
+			require.NoError(t, err)
+			assert.Equal(t, want, n)
+		}
+		assert.Equal(t, 3, d.count(t, "SELECT COUNT(*) FROM "+d.table), "held, remembered, and a lease that can still be completed")
+		require.NoError(t, long.Complete(t.Context(), "crashed", crashed.Token))
+
+		claimed(t, short, "crashed again", time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
+		n, err := short.Purge(t.Context(), 10)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, n, "a lease that ran out longer ago than the retention")
+		_, err = short.Purge(t.Context(), 0)
+		require.Error(t, err)
+	})
+}
+
+func TestClaimRemovesWhatExpired(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
+		db := d.db
+		if d.dialect == sqldedupe.SQLite {
+			db.SetMaxOpenConns(1)
+		}
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				for j := range 300 {
+					key := fmt.Sprintf("done-%d-%d", i, j)
+					claim, err := deduper.Claim(t.Context(), key, time.Minute)
+					if assert.NoError(t, err) {
+						assert.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Less(t, d.count(t, "SELECT COUNT(*) FROM "+d.table), 800, "of 1,200 that expired at once")
+	})
+}
+
+func TestWrongArgumentsAreErrors(t *testing.T) {
+	t.Parallel()
+	db := &sql.DB{}
+	tests := map[string]struct {
+		db      *sql.DB
+		dialect sqldedupe.Dialect
+		opt     sqldedupe.Option
+	}{
+		"no database":               {nil, sqldedupe.Postgres, sqldedupe.WithTable("t")},
+		"no dialect":                {db, 0, sqldedupe.WithTable("t")},
+		"no retention":              {db, sqldedupe.MySQL, sqldedupe.WithRetention(0)},
+		"an empty table":            {db, sqldedupe.MySQL, sqldedupe.WithTable("")},
+		"a statement for a table":   {db, sqldedupe.MySQL, sqldedupe.WithTable("t; DROP TABLE t")},
+		"a quoted table":            {db, sqldedupe.Postgres, sqldedupe.WithTable(`"t"`)},
+		"too long a table":          {db, sqldedupe.Postgres, sqldedupe.WithTable(strings.Repeat("t", 51))},
+		"two dots":                  {db, sqldedupe.Postgres, sqldedupe.WithTable("a.b.c")},
+		"a schema, in SQLite":       {db, sqldedupe.SQLite, sqldedupe.WithTable("main.t")},
+		"a line break in the table": {db, sqldedupe.SQLite, sqldedupe.WithTable("t\n")},
+	}
+	for name, tt := range tests {
+		_, err := sqldedupe.New(tt.db, tt.dialect, tt.opt)
+		require.Error(t, err, name)
+	}
+	d, err := sqldedupe.New(db, sqldedupe.SQLite)
+	require.NoError(t, err)
+	for _, key := range []string{"", strings.Repeat("k", 513), "ä", "a\x00"} {
+		_, err := d.Claim(t.Context(), key, time.Minute)
+		require.Error(t, err)
+		_, err = d.InTx(t.Context(), &sql.Tx{}, key)
+		require.Error(t, err)
+	}
+	_, err = d.Claim(t.Context(), "key", time.Microsecond)
+	require.ErrorContains(t, err, "under 1ms")
+	_, err = d.InTx(t.Context(), nil, "key")
+	require.ErrorContains(t, err, "the transaction is nil")
+}
+
+func TestTablesInASchemaOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.Postgres)
+	d.exec(t, "CREATE SCHEMA "+d.table+"_schema")
+	t.Cleanup(func() {
+		_, _ = connect(t, d.driver, d.source).Exec("DROP SCHEMA IF EXISTS " + d.table + "_schema CASCADE")
+	})
+	deduper := d.deduper(t, d.db, sqldedupe.WithTable(d.table+"_schema.events"))
+	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	claimed(t, deduper, "key", time.Minute)
+	assert.Equal(t, 1, d.count(t, "SELECT COUNT(*) FROM pg_indexes WHERE schemaname = '"+d.table+"_schema' AND indexname = 'events_expires_at'"))
+}
+
+// A purge that scans the table would slow down as it grows.
+func TestPurgeUsesTheIndex(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.Postgres)
+	d.ready(t)
+	d.exec(t, "INSERT INTO "+d.table+" SELECT 'key-' || n, n, true, now() + n * interval '1 second' FROM generate_series(1, 20000) n")
+	d.exec(t, "ANALYZE "+d.table)
+	rows, err := d.db.QueryContext(t.Context(), "EXPLAIN SELECT event_key FROM "+d.table+` WHERE expires_at <= now() AND (done OR expires_at <= now() - interval '1 day')
+		ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED`)
+	require.NoError(t, err)
+	defer func() { _ = rows.Close() }()
+	var plan []string
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		plan = append(plan, line)
+	}
+	require.NoError(t, rows.Err())
+	assert.Contains(t, strings.Join(plan, "\n"), d.table+"_expires_at")
+}
