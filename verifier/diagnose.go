@@ -216,7 +216,7 @@ func escapeNonASCII(compact []byte, format string) []byte {
 	escaped := make([]byte, 0, len(compact))
 	for _, r := range string(compact) {
 		if r < utf8.RuneSelf {
-			escaped = append(escaped, byte(r))
+			escaped = utf8.AppendRune(escaped, r)
 			continue
 		}
 		for _, unit := range utf16.AppendRune(nil, r) {

@@ -297,5 +297,5 @@ func TestPayloadDoesNotShareMemoryWithItsArgument(t *testing.T) {
 	data := []byte(`{"__id":"a"}`)
 	body := walletcrewtest.Payload("X:Y", data)
 	data[9] = 'b'
-	assert.Equal(t, `{"__id":"a"}`, string(body)) //nolint:testifylint // byte for byte
+	assert.Equal(t, `{"__id":"a"}`, string(body))
 }

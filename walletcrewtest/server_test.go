@@ -416,11 +416,11 @@ func TestConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for range 10 {
 				w, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{Endpoint: "http://127.0.0.1:1/", Events: []walletcrew.EventName{"Pass:*"}})
-				if !assert.NoError(t, err) { //nolint:testifylint // require must not be called in another goroutine
+				if !assert.NoError(t, err) {
 					return
 				}
 				for _, err := range client.Webhooks.All(ctx, nil) {
-					assert.NoError(t, err) //nolint:testifylint // as above
+					assert.NoError(t, err)
 				}
 				_, err = client.Webhooks.Patch(ctx, w.ID, walletcrew.WebhookPatch{Events: []walletcrew.EventName{"Customer:*"}})
 				assert.NoError(t, err)

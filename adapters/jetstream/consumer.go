@@ -164,7 +164,7 @@ func defaultBackoff(try int) time.Duration {
 	if try < 9 {
 		d = min(d, time.Second<<max(try-1, 0))
 	}
-	return d + rand.N(d/5)
+	return d + rand.N(d/5) //nolint:gosec // jitter, not a secret
 }
 
 // attach makes the consumer on the server. All the workers call it when a server comes back: it tries once a second.
@@ -392,7 +392,7 @@ func (c *Consumer) keepAlive(m jetstream.Msg) (stop func()) {
 	return func() { close(done) }
 }
 
-// ErrPanicked: the function panicked, or called runtime.Goexit. Use errors.Is on [Outcome].Err.
+// ErrPanicked means that the function panicked, or called runtime.Goexit. Use errors.Is on [Outcome].Err.
 var ErrPanicked = errors.New("jetstream: the function panicked")
 
 // call calls the function on a goroutine of its own, so that neither a panic nor a runtime.Goexit ends the worker.

@@ -153,7 +153,7 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 }
 
 func isWord(s string) bool {
-	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !isPlain(byte(r)) })
+	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !isPlain(byte(r)) }) //nolint:gosec // ASCII
 }
 
 // subject returns the whole subject of tokens that [Subject] made.
@@ -283,8 +283,7 @@ func (s *Stream) explain(doing string, seen, err error) error {
 	if last := s.nc.LastError(); last != nil && last != seen && errors.Is(last, nats.ErrPermissionViolation) { //nolint:errorlint // the very same
 		return fmt.Errorf("%w: %s: %w (%w)", ErrPermission, doing, last, err)
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamNotFound:
 			return say(ErrStreamNotFound)

@@ -158,7 +158,7 @@ func unescape(text string) (string, bool) {
 		if high < 0 || low < 0 {
 			return "", false
 		}
-		out = append(out, byte(high<<4|low))
+		out = append(out, byte(high<<4|low)) //nolint:gosec // two digits
 		i += 2
 	}
 	return string(out), true

@@ -118,7 +118,7 @@ func TestFiltersHoldWhatThePatternsMatch(t *testing.T) {
 		{"a b:*", ""},
 	} {
 		var patterns []walletcrew.EventName
-		for _, p := range strings.Fields(c.patterns) {
+		for p := range strings.FieldsSeq(c.patterns) {
 			patterns = append(patterns, walletcrew.EventName(p))
 		}
 		if c.want == "" {

@@ -68,7 +68,7 @@ func TestTheShutdownFinishesWhatIsInFlight(t *testing.T) {
 		return nil
 	})
 	status := make(chan int, 1)
-	go func() { status <- deliver(t, url) }()
+	go func() { status <- deliver(t, url) }() //nolint:testifylint // a failure shows as a missing status
 	<-began
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()

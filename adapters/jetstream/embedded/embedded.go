@@ -77,7 +77,7 @@ type Cluster struct {
 	Routes     []string // Listen of all of them
 }
 
-// ErrInUse: another process runs a server on the directory.
+// ErrInUse means that another process runs a server on the directory.
 var ErrInUse = errors.New("embedded: another process uses the directory")
 
 // maxPayload takes the largest body that the verifier lets through by default (1 MiB) with room to spare.

@@ -223,7 +223,7 @@ func TestAServerThatDiesUnderLoadLosesNothing(t *testing.T) {
 				l.mu.Unlock()
 				time.Sleep(500 * time.Millisecond)
 				l.mu.Lock()
-				assert.Equal(t, before, len(l.acked), "nothing may be acknowledged while the server is away")
+				assert.Len(t, l.acked, before, "nothing may be acknowledged while the server is away")
 				l.mu.Unlock()
 				server = startProcess(t, o)
 				recovered := l.until(100)

@@ -167,7 +167,7 @@ func (f *fixture) left(name string) int {
 	f.t.Helper()
 	s, err := f.js.Stream(f.t.Context(), name)
 	require.NoError(f.t, err)
-	return int(s.CachedInfo().State.Msgs)
+	return int(s.CachedInfo().State.Msgs) //nolint:gosec // far from the limits
 }
 
 func (f *fixture) emptiesItself() {
@@ -592,8 +592,8 @@ func gracefulEnd(t *testing.T, nc *nats.Conn) {
 	ended := make(chan error)
 	go func() { ended <- end() }()
 	select {
-	case <-ended:
-		require.Fail(t, "Run returned while functions ran")
+	case err := <-ended:
+		require.Fail(t, "Run returned while functions ran", "%v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	close(release)
