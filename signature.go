@@ -99,6 +99,14 @@ func VerifySignature(body []byte, signature string, secrets ...Secret) error {
 	if err != nil {
 		return err
 	}
+	return sig.Verify(body, secrets...)
+}
+
+// Verify is [VerifySignature] for a signature that was parsed before.
+func (sig Signature) Verify(body []byte, secrets ...Secret) error {
+	if len(secrets) == 0 || slices.Contains(secrets, "") {
+		return ErrNoSecret
+	}
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
 	for _, secret := range secrets {
@@ -124,8 +132,11 @@ const (
 // [ErrMalformedSignature]. It allocates nothing.
 func ParseSignature(header string) (Signature, error) {
 	var sig Signature
-	s := strings.Trim(header, " \t\r\n")
-	s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
+	s := header
+	if len(s) != hexLen { // what comes most often has nothing to take off
+		s = strings.Trim(s, " \t\r\n")
+		s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
+	}
 	if s == "" {
 		return sig, ErrMissingSignature
 	}
@@ -138,10 +149,7 @@ func ParseSignature(header string) (Signature, error) {
 	switch len(src) {
 	case hexLen:
 		// One signature has one spelling in each case: that any bit of the header counts makes it easier to reason about.
-		if strings.ContainsAny(s, "abcdef") && strings.ContainsAny(s, "ABCDEF") {
-			return sig, ErrMalformedSignature
-		}
-		if _, err := hex.Decode(sig[:], src); err != nil {
+		if _, err := hex.Decode(sig[:], src); err != nil || mixesCase(src) {
 			return Signature{}, ErrMalformedSignature
 		}
 		return sig, nil
@@ -165,6 +173,17 @@ func ParseSignature(header string) (Signature, error) {
 		return sig, ErrMalformedSignature
 	}
 	return Signature(out[:n]), nil
+}
+
+// mixesCase reports whether hexadecimal has letters in both cases.
+func mixesCase(text []byte) bool {
+	var letters byte // bit 5 tells 'a' from 'A'; bit 6 a letter from a digit
+	for _, c := range text {
+		if c&0x40 != 0 {
+			letters |= 1 << (c >> 5 & 1)
+		}
+	}
+	return letters == 3
 }
 
 // Strict: the two bits that 43 characters have over 32 bytes must be zero.

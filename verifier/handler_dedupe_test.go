@@ -718,3 +718,33 @@ func mustJSON(t testing.TB, v any) []byte {
 	require.NoError(t, err)
 	return text
 }
+
+// A contextKeeper looks at the context that it is given to complete, and keeps it.
+type contextKeeper struct {
+	verifier.Deduper
+	kept   context.Context
+	ending error
+}
+
+func (k *contextKeeper) Complete(ctx context.Context, key, token string) error {
+	k.kept = ctx
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > 5*time.Second || ctx.Err() != nil {
+		return errors.New("it has no deadline, or has ended")
+	}
+	<-ctx.Done()
+	k.ending = ctx.Err()
+	return k.ending
+}
+
+func TestCompletingThatHangsEndsInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		keeper := &contextKeeper{Deduper: verifier.NewMemoryDeduper(0, 0)}
+		h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithDeduper(keeper), verifier.WithLogger(silentLog()))
+		began := time.Now()
+		requireStatus(t, http.StatusNoContent, send(h, posted([]byte(knownBody))), "the function succeeded")
+		assert.Equal(t, 3*time.Second, time.Since(began), "25 s and this are under the platform's 30 s")
+		require.ErrorIs(t, keeper.ending, context.DeadlineExceeded)
+		<-keeper.kept.Done()
+	})
+}

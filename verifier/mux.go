@@ -25,14 +25,25 @@ type Mux struct {
 }
 
 type route struct {
-	pattern  walletcrew.EventName
-	literals int // characters besides '*'
+	pattern  walletcrew.EventName // folded
+	literals int                  // characters besides '*'
 	handle   routeFunc
 }
 
 // A routeFunc returns false, and why, if the event doesn't fit the function's type; then the function wasn't called. It says so
 // apart from the function's own error, which may come from another Mux.
 type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
+
+// matches is EventName.Matches for folded names. It looks at both ends of a pattern first, which most names don't fit.
+func (r *route) matches(folded []byte) bool {
+	pattern := string(r.pattern)
+	first, last := strings.IndexByte(pattern, '*'), strings.LastIndexByte(pattern, '*')
+	head, tail := pattern[:first], pattern[last+1:]
+	if len(folded) < len(head)+len(tail) || string(folded[:len(head)]) != head || string(folded[len(folded)-len(tail):]) != tail {
+		return false
+	}
+	return first == last || walletcrew.EventName(folded).Matches(r.pattern)
+}
 
 // NewMux returns an empty Mux, as does new(Mux).
 func NewMux() *Mux { return new(Mux) }
@@ -134,7 +145,7 @@ func (m *Mux) match(name walletcrew.EventName, skip int) *route {
 			}
 			category = nil
 		}
-		if name.Matches(r.pattern) && found(r) {
+		if r.matches(folded) && found(r) {
 			return r
 		}
 	}

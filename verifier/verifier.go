@@ -104,16 +104,16 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 // only chooses among secrets. The errors are those of [walletcrew.VerifySignature], [ErrUnknownTenant] and
 // [ErrSecretsUnavailable].
 func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, signature string) error {
-	_, err := v.verify(ctx, tenantID, body, signature)
+	sig, err := walletcrew.ParseSignature(signature)
+	if err != nil {
+		return err // before the source is bothered
+	}
+	_, err = v.verify(ctx, tenantID, body, sig)
 	return err
 }
 
 // verify returns the secret that fitted, "" for a static source.
-func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, signature string) (walletcrew.Secret, error) {
-	sig, err := walletcrew.ParseSignature(signature)
-	if err != nil {
-		return "", err // before the source is bothered
-	}
+func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig walletcrew.Signature) (walletcrew.Secret, error) {
 	if v.static != nil {
 		if v.static(body, sig) {
 			return "", nil
@@ -125,26 +125,26 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	if err != nil {
 		return "", unavailable(err)
 	}
-	secret, err := match(body, signature, secrets)
+	secret, err := match(body, sig, secrets)
 	refresher, ok := v.source.(Refresher)
 	if err == nil || !ok || errors.Is(err, ErrSecretsUnavailable) {
 		return secret, err
 	}
-	secret, older, err := refresh(ctx, refresher, tenantID, body, signature)
+	secret, older, err := refresh(ctx, refresher, tenantID, body, sig)
 	if err != nil && older {
-		secret, _, err = refresh(ctx, refresher, tenantID, body, signature)
+		secret, _, err = refresh(ctx, refresher, tenantID, body, sig)
 	}
 	return secret, err
 }
 
 // refresh looks again. Older: what it found out is from a look that had begun before, and may lack a webhook that was made since.
-func refresh(ctx context.Context, source Refresher, tenantID string, body []byte, signature string) (secret walletcrew.Secret, older bool, err error) {
+func refresh(ctx context.Context, source Refresher, tenantID string, body []byte, sig walletcrew.Signature) (secret walletcrew.Secret, older bool, err error) {
 	asked := time.Now()
 	secrets, err := source.Refresh(ctx, tenantID)
 	if err != nil {
 		return "", false, unavailable(err)
 	}
-	secret, err = match(body, signature, secrets)
+	secret, err = match(body, sig, secrets)
 	api, ok := source.(*apiSource)
 	return secret, ok && api.lastLook().Before(asked.Add(-together)), err
 }
@@ -171,12 +171,12 @@ func matcher(secrets []walletcrew.Secret) (func([]byte, walletcrew.Signature) bo
 	}, nil
 }
 
-func match(body []byte, signature string, secrets []walletcrew.Secret) (walletcrew.Secret, error) {
+func match(body []byte, sig walletcrew.Signature, secrets []walletcrew.Secret) (walletcrew.Secret, error) {
 	if len(secrets) == 0 {
 		return "", ErrUnknownTenant
 	}
 	for _, secret := range secrets {
-		switch err := walletcrew.VerifySignature(body, signature, secret); {
+		switch err := sig.Verify(body, secret); {
 		case err == nil:
 			return secret, nil
 		case errors.Is(err, walletcrew.ErrNoSecret):
@@ -262,7 +262,7 @@ var errTemporary = errors.New("verifier: not now")
 // A delivery is one request on its way: what came, and then what it was found to be.
 type delivery struct {
 	header    func(name string) string
-	signature string
+	signature walletcrew.Signature
 	body      []byte
 
 	event  *walletcrew.Event
@@ -298,8 +298,8 @@ func (v *Verifier) checkHeader(d *delivery) error {
 	if encoding := d.get(headerEncoding); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
 		return ErrEncodingNotSupported
 	}
-	d.signature = d.get(headerSignature)
-	_, err := walletcrew.ParseSignature(d.signature)
+	var err error
+	d.signature, err = walletcrew.ParseSignature(d.get(headerSignature))
 	return err
 }
 
