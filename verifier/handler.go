@@ -274,9 +274,12 @@ func (o *Outcome) unavailable(result Result, err error) {
 
 // settle tells the deduper how the function ended.
 func (h *handler) settle(ctx context.Context, e *walletcrew.Event, key, token string, result error) {
-	settling := &lateContext{Context: context.WithoutCancel(ctx), deadline: time.Now().Add(settleTimeout)}
-	defer settling.stop()
-	ctx = settling
+	ctx = context.WithoutCancel(ctx)
+	if _, inMemory := h.deduper.(*memoryDeduper); !inMemory { // the timer would be the most of the memory deduper's cost, for nothing
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+	}
 	if isDone(result) {
 		if err := guard("the deduper", func() error { return h.deduper.Complete(ctx, key, token) }); err != nil {
 			h.record(ctx, slog.LevelError, "verifier: the event was handled, but can't be marked as done; it may be handled again", e, err)
@@ -285,47 +288,6 @@ func (h *handler) settle(ctx context.Context, e *walletcrew.Event, key, token st
 	}
 	if err := guard("the deduper", func() error { return h.deduper.Release(ctx, key, token) }); err != nil {
 		h.record(ctx, slog.LevelWarn, "verifier: the event can't be released; it can be handled again when its lease has run out", e, err)
-	}
-}
-
-// A lateContext is context.WithDeadline whose timer is only started for those who wait for it: a deduper in memory doesn't, and
-// the timer would be the most of its cost.
-type lateContext struct {
-	context.Context
-	deadline time.Time
-
-	once   sync.Once
-	timed  context.Context
-	cancel context.CancelFunc
-}
-
-func (c *lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
-
-func (c *lateContext) Done() <-chan struct{} {
-	c.once.Do(func() { c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline) })
-	if c.timed == nil { // somebody kept it beyond its end
-		return ended
-	}
-	return c.timed.Done()
-}
-
-var ended = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-func (c *lateContext) Err() error {
-	if time.Now().Before(c.deadline) {
-		return nil
-	}
-	return context.DeadlineExceeded
-}
-
-func (c *lateContext) stop() {
-	c.once.Do(func() {})
-	if c.cancel != nil {
-		c.cancel()
 	}
 }
 
