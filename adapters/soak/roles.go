@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// roleEnv holds the role, in JSON, in which this program is started again.
+const roleEnv = "WALLETCREW_SOAK_ROLE"
+
+// A role is what a process of ours does.
+type role struct {
+	Name     string // receiver, worker, stream
+	Listen   string
+	Function string        // receiver: publish, once, increment, append
+	Timeout  time.Duration // receiver: of the function
+	Hold     time.Duration // receiver: how much longer the function increment takes
+
+	NATS, Stream   string // the URL, and the name
+	Postgres       string
+	Schema         string
+	Redis, Prefix  string
+	Dir            string // stream: where its data is
+	File           string // receiver: where the function append writes
+	WithoutDeduper bool
+}
+
+// play runs the role until it is killed or fails, and returns the exit status.
+func play(text string) int {
+	var c role
+	err := json.Unmarshal([]byte(text), &c)
+	if err == nil {
+		ctx := context.Background()
+		switch c.Name {
+		case "receiver":
+			err = c.receiver(ctx)
+		case "worker":
+			err = c.worker(ctx)
+		case "stream":
+			err = c.stream(ctx)
+		default:
+			err = fmt.Errorf("there is no role %q", c.Name)
+		}
+	}
+	fmt.Fprintln(os.Stderr, "soak:", err)
+	return 1
+}
+
+// starting is for how long a process tries to start: what it needs may just be starting itself.
+const starting = 30 * time.Second
+
+// receiver is what a service that receives looks like.
+func (c role) receiver(ctx context.Context) error {
+	var fn verifier.HandlerFunc
+	var opts []verifier.HandlerOption
+	err := until(ctx, starting, func(ctx context.Context) (err error) {
+		fn, opts, err = c.function(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	v, err := verifier.New(verifier.Static(secret))
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(path, verifier.NewHandler(v, fn, append(opts, verifier.WithTimeout(c.Timeout))...))
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return server.Serve(listener)
+}
+
+// function returns what is called for each event.
+func (c role) function(ctx context.Context) (verifier.HandlerFunc, []verifier.HandlerOption, error) {
+	switch c.Function {
+	case "publish":
+		stream, err := c.openStream(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		publisher, err := jetstream.NewPublisher(ctx, stream)
+		if err != nil {
+			return nil, nil, err
+		}
+		return publisher.Handle, nil, nil
+	case "once":
+		fn, err := c.once(ctx)
+		return fn, nil, err
+	case "increment", "append":
+		client := newRedis(c.Redis)
+		deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := deduper.Check(ctx); err != nil {
+			return nil, nil, err
+		}
+		opts := []verifier.HandlerOption{verifier.WithDeduper(deduper)}
+		if c.WithoutDeduper {
+			opts = nil
+		}
+		if c.Function == "increment" {
+			return c.increment(client), opts, nil
+		}
+		fn, err := c.append()
+		return fn, opts, err
+	}
+	return nil, nil, fmt.Errorf("there is no function %q", c.Function)
+}
+
+// worker takes events out of the stream, and makes their effect in PostgreSQL.
+func (c role) worker(ctx context.Context) error {
+	var consumer *jetstream.Consumer
+	err := until(ctx, starting, func(ctx context.Context) error {
+		fn, err := c.once(ctx)
+		if err != nil {
+			return err
+		}
+		stream, err := c.openStream(ctx)
+		if err != nil {
+			return err
+		}
+		consumer, err = jetstream.NewConsumer(ctx, stream, fn, jetstream.ConsumerConfig{AckWait: ackWait})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return consumer.Run(ctx)
+}
+
+// ackWait is short, so that what a killed worker had comes again soon.
+const ackWait = 2 * time.Second
+
+// stream is a NATS server, until SIGTERM.
+func (c role) stream(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	server, err := embedded.Start(ctx, embedded.Options{Dir: c.Dir, Listen: c.Listen})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	server.Close()
+	return errors.New("stopped")
+}
+
+func (c role) openStream(ctx context.Context) (*jetstream.Stream, error) {
+	nc, err := jetstream.Connect(c.NATS)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := jetstream.EnsureStream(ctx, nc, c.streamConfig())
+	if err != nil {
+		nc.Close()
+	}
+	return stream, err
+}
+
+// streamConfig is a log's, so that at the end all can be counted.
+func (c role) streamConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{Name: c.Stream, Prefix: c.Stream, KeepFor: 24 * time.Hour}
+}
+
+// once writes one row for each time that it makes an event's effect, in the transaction that records the event.
+func (c role) once(ctx context.Context) (verifier.HandlerFunc, error) {
+	db, err := sql.Open("pgx", c.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(16)
+	db.SetMaxIdleConns(16)
+	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, sqldedupe.WithTable(c.Schema+".walletcrew_events"))
+	if err == nil {
+		err = dedupe.EnsureSchema(ctx)
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	insert := "INSERT INTO " + c.Schema + ".effects (event_id) VALUES ($1)" //nolint:gosec // the schema's name is ours
+	if c.WithoutDeduper {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			_, err := db.ExecContext(ctx, insert, e.ID)
+			return err
+		}, nil
+	}
+	return dedupe.Once(sqldedupe.KeyIn(tenant), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+		_, err := tx.ExecContext(ctx, insert, e.ID)
+		return err
+	}), nil
+}
+
+// increment counts in Redis how often it was called for an event.
+func (c role) increment(client *redis.Client) verifier.HandlerFunc {
+	return func(ctx context.Context, e *walletcrew.Event) error {
+		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.Incr(ctx, c.Prefix+"ran:"+e.ID)
+			p.Expire(ctx, c.Prefix+"ran:"+e.ID, time.Hour)
+			return nil
+		})
+		time.Sleep(c.Hold) // whatever ctx says
+		return err
+	}
+}
+
+// append writes a line for each time that it is called.
+func (c role) append() (verifier.HandlerFunc, error) {
+	file, err := os.OpenFile(c.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, e *walletcrew.Event) error {
+		_, err := io.WriteString(file, e.ID+"\n") // one write: lines don't mix
+		return err
+	}, nil
+}
+
+// newRedis is a client whose waits are bounded, as redisdedupe's documentation recommends.
+func newRedis(address string) *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: address, ContextTimeoutEnabled: true, DialTimeout: time.Second, ReadTimeout: time.Second,
+		MaxRetries: 1, DialerRetries: 1})
+}
+
+func init() {
+	logging.Disable() // of go-redis: that a server is away is no news here
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
