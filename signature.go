@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -175,15 +176,17 @@ func ParseSignature(header string) (Signature, error) {
 	return Signature(out[:n]), nil
 }
 
-// mixesCase reports whether hexadecimal has letters in both cases.
+// mixesCase reports whether hexadecimal has letters in both cases. It looks at eight characters at a time: bit 6 tells a letter
+// from a digit, bit 5 tells 'a' from 'A'.
 func mixesCase(text []byte) bool {
-	var letters byte // bit 5 tells 'a' from 'A'; bit 6 a letter from a digit
-	for _, c := range text {
-		if c&0x40 != 0 {
-			letters |= 1 << (c >> 5 & 1)
-		}
+	var lower, upper uint64
+	for ; len(text) >= 8; text = text[8:] {
+		word := binary.LittleEndian.Uint64(text)
+		letters := word & 0x4040404040404040
+		lower |= letters & (word << 1)
+		upper |= letters &^ (word << 1)
 	}
-	return letters == 3
+	return lower != 0 && upper != 0
 }
 
 // Strict: the two bits that 43 characters have over 32 bytes must be zero.
