@@ -1,0 +1,68 @@
+// Benchmarks measures the SDK side by side with bare cryptography and JSON and with other webhook libraries, and prints one
+// Markdown table. README.md says how to read it.
+package main
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 61, "how often each subject is measured; the table shows medians")
+	slice := flag.Duration("slice", 20*time.Millisecond, "how long each subject runs in a round")
+	only := flag.String("only", "", "run only the groups whose title contains `text`")
+	quick := flag.Bool("quick", false, "a few seconds for all: says that it works, not how fast")
+	flag.Parse()
+	if *quick {
+		*rounds, *slice = 3, time.Millisecond
+	}
+
+	fmt.Printf("%s\n\n%s", machine(), tableHead)
+	for _, g := range groups() {
+		if strings.Contains(g.title, *only) {
+			fmt.Print(g.measure(*rounds, *slice))
+		}
+	}
+}
+
+// groups are in the order of the goals. Each sets itself up when it is its turn.
+func groups() []group {
+	return []group{
+		{"Verify, 512 B", verifySubjects(512, 1.50, 0.60)},
+		{"Verify, 2 KiB", verifySubjects(2<<10, none, 0.75)},
+		{"Verify, 64 KiB", verifySubjects(64<<10, 1.03, none)},
+		{"Event, 600 B", eventSubjects},
+		{"Loopback, 600 B", loopbackSubjects},
+		{"ServeHTTP, 600 B", dedupeSubjects},
+		{"Two goroutines, 2 KiB", scalingSubjects},
+		{"Growth: body, Verify", verifyGrowth},
+		{"Growth: body, EventFrom", eventGrowth},
+		{"Growth: events seen", seenGrowth},
+		{"Growth: Mux patterns", muxGrowth},
+		{"Growth: tenants", tenantGrowth},
+	}
+}
+
+func machine() string {
+	return fmt.Sprintf("%s, %d cores, %s %s/%s", cpu(), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// cpu names the processor where Linux tells.
+func cpu() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown CPU"
+	}
+	defer func() { _ = f.Close() }()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if key, value, _ := strings.Cut(lines.Text(), ":"); strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown CPU"
+}
