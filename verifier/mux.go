@@ -27,7 +27,12 @@ type Mux struct {
 type route struct {
 	pattern  walletcrew.EventName // folded
 	literals int                  // characters besides '*'
-	handle   routeFunc
+
+	// Of a pattern with a '*': what stands before the first and after the last, and whether there is but one.
+	head, tail string
+	simple     bool
+
+	handle routeFunc
 }
 
 // A routeFunc returns false, and why, if the event doesn't fit the function's type; then the function wasn't called. It says so
@@ -36,13 +41,10 @@ type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
 
 // matches is EventName.Matches for folded names. It looks at both ends of a pattern first, which most names don't fit.
 func (r *route) matches(folded []byte) bool {
-	pattern := string(r.pattern)
-	first, last := strings.IndexByte(pattern, '*'), strings.LastIndexByte(pattern, '*')
-	head, tail := pattern[:first], pattern[last+1:]
-	if len(folded) < len(head)+len(tail) || string(folded[:len(head)]) != head || string(folded[len(folded)-len(tail):]) != tail {
+	if len(folded) < len(r.head)+len(r.tail) || string(folded[:len(r.head)]) != r.head || string(folded[len(folded)-len(r.tail):]) != r.tail {
 		return false
 	}
-	return first == last || walletcrew.EventName(folded).Matches(r.pattern)
+	return r.simple || walletcrew.EventName(folded).Matches(r.pattern)
 }
 
 // NewMux returns an empty Mux, as does new(Mux).
@@ -164,6 +166,10 @@ func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 		folded = strings.ReplaceAll(folded, "**", "*")
 	}
 	r := &route{pattern: walletcrew.EventName(folded), literals: len(folded) - strings.Count(folded, "*"), handle: h}
+	if first := strings.IndexByte(folded, '*'); first >= 0 {
+		last := strings.LastIndexByte(folded, '*')
+		r.head, r.tail, r.simple = folded[:first], folded[last+1:], first == last
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	category, isCategory := strings.CutSuffix(folded, ":*")

@@ -26,6 +26,8 @@ type Consumer struct {
 	cfg    ConsumerConfig // with its defaults
 	want   jetstream.ConsumerConfig
 
+	filters []string // the subjects of cfg.Patterns
+
 	mu       sync.Mutex
 	consumer jetstream.Consumer
 	attached time.Time // when that was tried last,
@@ -135,13 +137,14 @@ func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, c
 		MaxAckPending: cfg.MaxPending,
 		MaxWaiting:    4096, // each of Concurrency waits on its own, in all the processes
 	}}
-	if subjects := filters(stream.cfg.Prefix, cfg.Patterns); len(subjects) == 1 {
-		c.want.FilterSubject = subjects[0]
+	c.filters = filters(stream.cfg.Prefix, cfg.Patterns)
+	if len(c.filters) == 1 {
+		c.want.FilterSubject = c.filters[0]
 	} else {
 		if err := stream.needVersion(2, 10, "a consumer with several patterns"); err != nil {
 			return nil, err
 		}
-		c.want.FilterSubjects = subjects
+		c.want.FilterSubjects = c.filters
 	}
 	if err := stream.check(ctx, stream.deadLetters()); err != nil {
 		return nil, err
@@ -318,6 +321,12 @@ func (c *Consumer) handle(ctx context.Context, m jetstream.Msg) {
 	case out.Err != nil:
 		c.bury(ctx, m, meta, &out)
 	case !slices.ContainsFunc(c.cfg.Patterns, out.Event.Name.Matches):
+		if !slices.ContainsFunc(c.filters, func(filter string) bool { return fits(m.Subject(), filter) }) {
+			// Another process has given the consumer of this name other patterns: the event is for that one.
+			out.Err = errors.New("jetstream: the event fits none of this process's patterns, but was given to it: another process shares the consumer's name with other patterns")
+			c.retry(ctx, m, &out)
+			break
+		}
 		out.Result = Unmatched
 		err = m.Ack()
 	case out.Try > 2*c.cfg.MaxTries:

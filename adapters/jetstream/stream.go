@@ -73,7 +73,8 @@ func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 		nats.ReconnectWait(400 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(10 * time.Second), // finds a dead connection within half a minute
+		nats.FlusherTimeout(2 * time.Second), // a server that hangs holds a write no longer; a minute by default
+		nats.PingInterval(10 * time.Second),  // finds a dead connection within half a minute
 	}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)

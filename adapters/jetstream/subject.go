@@ -187,3 +187,9 @@ func filters(prefix string, patterns []walletcrew.EventName) []string {
 	slices.Sort(categories)
 	return slices.Compact(categories)
 }
+
+// fits reports whether a subject filter takes the subject. Filters here have no other wildcard than '*'.
+func fits(subject, filter string) bool {
+	s, f := strings.Split(subject, "."), strings.Split(filter, ".")
+	return slices.EqualFunc(s, f, func(token, want string) bool { return want == "*" || token == want })
+}

@@ -56,7 +56,10 @@ func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx, key string) (first bool,
 	return state == verifier.Claimed, nil
 }
 
-// A TxFunc makes an event's effect by means of tx. It must neither commit nor roll back. It must be safe for concurrent use.
+// A TxFunc makes an event's effect by means of tx. It must neither commit nor roll back, and must return every error of the
+// database: after a deadlock, MariaDB and MySQL have rolled all of the transaction back, and a statement that is tried again within
+// it would take effect alone, without the record. For the same reason it must not change the schema. It must be safe for concurrent
+// use.
 type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 
 // Once returns a HandlerFunc that runs fn exactly once for each event, in a transaction that also records the event: see
@@ -91,6 +94,7 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 		if err := tx.Commit(); err != nil {
 			return verifier.Temporary(fmt.Errorf("sqldedupe: commit: %w", d.explain(err)))
 		}
+		d.purgeIfDue(ctx)
 		return nil
 	}
 }

@@ -47,6 +47,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"APatternTakesWhatItMatches":                    patterns,
 		"SeveralPatterns":                               severalPatterns,
 		"TwoConsumersOfAWorkQueueMayNotOverlap":         overlap,
+		"ADeploymentThatAddsAPatternLosesNothing":       morePatterns,
 		"ALogGivesEachConsumerEachEvent":                fanOut,
 		"TheEndWaitsForFunctions":                       gracefulEnd,
 		"TheEndDoesNotWaitForever":                      impatientEnd,
@@ -532,6 +533,29 @@ func patterns(t *testing.T, nc *nats.Conn) {
 		require.NoError(t, end())
 		assert.ElementsMatch(t, want, got, "pattern %s", pattern)
 	}
+}
+
+// While a deployment rolls, the old version gets events of the pattern that the new one has added to the consumer of their name.
+func morePatterns(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.run(func(_ context.Context, e *walletcrew.Event) error {
+		assert.Equal(t, "Pass", e.Name.Category(), "the old version gets nothing that it didn't ask for")
+		return nil
+	}, jetstream.ConsumerConfig{Patterns: []walletcrew.EventName{"Pass:*"}, MaxTries: 1000})
+	f.run(ok, jetstream.ConsumerConfig{Patterns: []walletcrew.EventName{"*"}, MaxTries: 1000})
+	const events = 50
+	for i := range events {
+		f.publish("acme", "Customer:Upserted", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	for handled := 0; handled < events; {
+		switch o := f.outcome(); o.Result {
+		case jetstream.Handled:
+			handled++
+		default:
+			assert.Equal(t, jetstream.Retried, o.Result, "what the old version gets is put back")
+		}
+	}
+	f.emptiesItself()
 }
 
 func severalPatterns(t *testing.T, nc *nats.Conn) {
