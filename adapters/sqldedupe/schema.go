@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
 // EnsureSchema creates the table and its index where they are missing, and then does what [Deduper.Check] does. Where the table
@@ -169,6 +171,23 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 	if _, err := d.claim(ctx, tx, key, time.Minute); err != nil {
 		return err
 	}
+	// A column that ignores case or cuts, or a table without its key, would merge events or not know them again.
+	long := key + strings.Repeat("x", maxKeyBytes-len(key)-1)
+	for _, step := range []struct {
+		key  string
+		want verifier.ClaimState
+	}{{key + "A", verifier.Claimed}, {key + "a", verifier.Claimed}, {key + "A", verifier.Held}, {long + "1", verifier.Claimed}, {long + "2", verifier.Claimed}} {
+		claim, err := d.claim(ctx, tx, step.key, time.Minute)
+		if err != nil {
+			return err
+		}
+		if claim.State != step.want {
+			return fmt.Errorf("%w: keys are not compared exactly, not kept whole, or not unique", ErrSchema)
+		}
+	}
+	if n, err := rowsOf(ctx, tx, d.sql.look, key+"A"); err != nil || n != 1 {
+		return errors.Join(err, fmt.Errorf("%w: a key that was claimed twice has %d rows: the primary key is missing", ErrSchema, n))
+	}
 	var token int64
 	var done bool
 	if err := tx.QueryRowContext(ctx, d.sql.look, key).Scan(&token, &done); err != nil {
@@ -189,4 +208,16 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func rowsOf(ctx context.Context, tx *sql.Tx, query, key string) (n int, err error) {
+	rows, err := tx.QueryContext(ctx, query, key)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		n++
+	}
+	return n, rows.Err()
 }

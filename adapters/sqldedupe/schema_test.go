@@ -51,6 +51,18 @@ func TestAMissingOrOtherTableIsNamed(t *testing.T) {
 	})
 }
 
+func TestATableThatMergesKeysOrForgetsThemIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, column := range map[string]string{
+		"a collation that ignores case": "event_key VARCHAR(512) CHARACTER SET latin1 COLLATE latin1_swedish_ci NOT NULL PRIMARY KEY",
+		"no primary key":                "event_key VARBINARY(512) NOT NULL",
+	} {
+		d := onEngine(t, sqldedupe.MySQL)
+		d.exec(t, "CREATE TABLE "+d.table+" ("+column+", token BIGINT NOT NULL, done BOOLEAN NOT NULL, expires_at DATETIME(3) NOT NULL) ENGINE = InnoDB")
+		require.ErrorIs(t, d.deduper(t, d.db).Check(t.Context()), sqldedupe.ErrSchema, name)
+	}
+}
+
 func TestTheSchemaFilesAreWhatEnsureSchemaRuns(t *testing.T) {
 	t.Parallel()
 	d := onEngine(t, sqldedupe.SQLite)
