@@ -66,7 +66,7 @@ func NewServer(opts ...Option) *Server {
 		TenantID:     "test-tenant",
 		APIKey:       randomText(40),
 		client:       http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 30 * time.Second},
-		receiver:     http.Client{Transport: &http.Transport{}},
+		receiver:     http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 		scopes:       []string{scopeRead, scopeWrite},
 		patchAnswer:  AnswerWebhook,
 		deleteAnswer: AnswerNoContent,
