@@ -567,3 +567,15 @@ func sum(secret walletcrew.Secret, body []byte) []byte {
 }
 
 func hashOf(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+
+func TestWhiteSpaceIsTakenOffWhateverLengthItMakes(t *testing.T) {
+	t.Parallel()
+	body := []byte("{}")
+	h := hmac.New(sha256.New, []byte(vectorSecret))
+	h.Write(body)
+	signature := base64.StdEncoding.EncodeToString(h.Sum(nil))
+	for spaces := range 80 { // 20 make 64 characters, which is the length of hexadecimal
+		require.NoError(t, walletcrew.VerifySignature(body, signature+strings.Repeat(" ", spaces), vectorSecret), "%d spaces", spaces)
+		require.NoError(t, walletcrew.VerifySignature(body, strings.Repeat(" ", spaces)+"sha256="+signature, vectorSecret), "%d spaces", spaces)
+	}
+}

@@ -261,9 +261,10 @@ func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
 		out.unavailable(InFlight, errors.New("verifier: another process is handling the event"))
 	default:
 		mine = false
+		token := claim.Token // the closure keeps claim off the stack
 		h.run(ctx, d.event, out, func(result error) {
 			defer h.turns.give(turn)
-			h.settle(ctx, d.event, key, claim.Token, result)
+			h.settle(ctx, d.event, key, token, result)
 		})
 	}
 }
@@ -274,10 +275,9 @@ func (o *Outcome) unavailable(result Result, err error) {
 
 // settle tells the deduper how the function ended.
 func (h *handler) settle(ctx context.Context, e *walletcrew.Event, key, token string, result error) {
-	ctx = context.WithoutCancel(ctx)
 	if _, inMemory := h.deduper.(*memoryDeduper); !inMemory { // the timer would be the most of the memory deduper's cost, for nothing
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, settleTimeout)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 		defer cancel()
 	}
 	if isDone(result) {
