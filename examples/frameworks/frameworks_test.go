@@ -141,7 +141,7 @@ func TestEachFrameworkTellsAGoodDeliveryFromABadOne(t *testing.T) {
 		e := got[0]
 		// Other requests in between: what a framework uses again must not change the event.
 		for range 20 {
-			send(t, walletcrewtest.NewRequest(target, "another secret", "XXXX", "Xxxx:Xxxxxxxxx", bytes.Repeat([]byte("X"), len(body))))
+			send(t, walletcrewtest.NewRequest(target, "another secret", "ZZZZ", "Zzzz:Zzzzzzzzz", bytes.Repeat([]byte("Z"), len(body))))
 		}
 		assert.Equal(t, walletcrew.EventPassInstalled, e.Name, name)
 		assert.Equal(t, "acme", e.TenantID, name)
