@@ -1,10 +1,11 @@
 package verifier
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,34 +19,37 @@ import (
 //
 // It is safe for concurrent use; functions are usually registered before the first event.
 type Mux struct {
-	mu         sync.RWMutex
-	exact      map[string]*route // by folded name
-	categories map[string]*route // by folded category, of the patterns "Category:*"
-	globs      []*route          // all other patterns, the most specific first
+	mu     sync.RWMutex
+	routes []*route                          // the most specific first
+	known  map[walletcrew.EventName][]*route // what was found for names, so that any number of patterns costs the same
 }
 
 type route struct {
-	pattern  walletcrew.EventName // folded
-	literals int                  // characters besides '*'
-
-	// Of a pattern with a '*': what stands before the first and after the last, and whether there is but one.
-	head, tail string
-	simple     bool
-
-	handle routeFunc
+	pattern  walletcrew.EventName
+	folded   string
+	literals int // bytes besides '*'
+	kind     kind
+	handle   routeFunc
 }
+
+// A kind of pattern; the greater is the more specific.
+type kind int
+
+const (
+	glob kind = iota
+	category
+	exact
+)
+
+// What is kept of names: the header that names an event isn't signed, and may say anything.
+const (
+	maxKnownNames = 256
+	maxKnownName  = 64 // bytes
+)
 
 // A routeFunc returns false, and why, if the event doesn't fit the function's type; then the function wasn't called. It says so
 // apart from the function's own error, which may come from another Mux.
 type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
-
-// matches is EventName.Matches for folded names. It looks at both ends of a pattern first, which most names don't fit.
-func (r *route) matches(folded []byte) bool {
-	if len(folded) < len(r.head)+len(r.tail) || string(folded[:len(r.head)]) != r.head || string(folded[len(folded)-len(r.tail):]) != r.tail {
-		return false
-	}
-	return r.simple || walletcrew.EventName(folded).Matches(r.pattern)
-}
 
 // NewMux returns an empty Mux, as does new(Mux).
 func NewMux() *Mux { return new(Mux) }
@@ -102,121 +106,86 @@ func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context
 
 // Handle is a [HandlerFunc]: it runs the function of the most specific pattern and returns its error; nil if none matches.
 func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
-	var reason error // of the first misfit
-	for skip := 0; ; skip++ {
-		r := m.match(e.Name, skip)
-		switch {
-		case r == nil && reason == nil:
-			return nil
-		case r == nil:
-			return fmt.Errorf("verifier: the payload doesn't fit the function's type, and no other pattern takes the event: %w", reason)
-		}
+	var misfit error // of the first function that the event doesn't fit
+	for _, r := range m.match(e.Name) {
 		fits, err := r.handle(ctx, e)
 		if fits {
 			return err
 		}
-		if reason == nil {
-			reason = err
+		if misfit == nil {
+			misfit = err
 		}
 	}
-}
-
-// match returns the route of the most specific pattern after the first skip, nil if there is none.
-func (m *Mux) match(name walletcrew.EventName, skip int) *route {
-	var buf [64]byte
-	folded := fold(buf[:0], name)
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	found := func(r *route) bool {
-		if r != nil {
-			skip--
-		}
-		return r != nil && skip < 0
-	}
-	if r := m.exact[string(folded)]; found(r) {
-		return r
-	}
-	var category *route
-	if before, _, ok := bytes.Cut(folded, []byte(":")); ok {
-		category = m.categories[string(before)]
-	}
-	for _, r := range m.globs {
-		if category != nil && category.literals >= r.literals {
-			if found(category) {
-				return category
-			}
-			category = nil
-		}
-		if r.matches(folded) && found(r) {
-			return r
-		}
-	}
-	if found(category) {
-		return category
+	if misfit != nil {
+		return fmt.Errorf("verifier: the payload doesn't fit the function's type, and no other pattern takes the event: %w", misfit)
 	}
 	return nil
+}
+
+// match returns the routes whose pattern the name fits, the most specific first.
+func (m *Mux) match(name walletcrew.EventName) []*route {
+	m.mu.RLock()
+	routes, ok := m.known[name]
+	m.mu.RUnlock()
+	if ok {
+		return routes
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.routes {
+		if name.Matches(r.pattern) {
+			routes = append(routes, r)
+		}
+	}
+	if len(m.known) < maxKnownNames && len(name) <= maxKnownName {
+		if m.known == nil {
+			m.known = make(map[walletcrew.EventName][]*route)
+		}
+		m.known[walletcrew.EventName(strings.Clone(string(name)))] = routes // not the header that it is a part of
+	}
+	return routes
 }
 
 func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	if strings.TrimSpace(string(pattern)) == "" {
 		panic("verifier: Mux: the pattern is empty")
 	}
-	folded := string(fold(nil, pattern))
-	for strings.Contains(folded, "**") {
-		folded = strings.ReplaceAll(folded, "**", "*")
-	}
-	r := &route{pattern: walletcrew.EventName(folded), literals: len(folded) - strings.Count(folded, "*"), handle: h}
-	if first := strings.IndexByte(folded, '*'); first >= 0 {
-		last := strings.LastIndexByte(folded, '*')
-		r.head, r.tail, r.simple = folded[:first], folded[last+1:], first == last
+	folded := fold(pattern)
+	r := &route{pattern: pattern, folded: folded, literals: len(folded) - strings.Count(folded, "*"), handle: h}
+	if before, after, ok := strings.Cut(folded, "*"); !ok {
+		r.kind = exact
+	} else if after == "" && strings.Count(before, ":") == 1 && strings.HasSuffix(before, ":") {
+		r.kind = category
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	category, isCategory := strings.CutSuffix(folded, ":*")
-	switch {
-	case !strings.Contains(folded, "*"):
-		m.exact = put(m.exact, folded, r, pattern)
-	case isCategory && !strings.ContainsAny(category, "*:"):
-		m.categories = put(m.categories, category, r, pattern)
-	default:
-		at := len(m.globs)
-		for i, other := range m.globs {
-			if other.pattern == r.pattern {
-				panic("verifier: Mux: " + quote(pattern) + " is registered already")
-			}
-			if at == len(m.globs) && other.literals < r.literals {
-				at = i
-			}
+	at := len(m.routes)
+	for i, other := range m.routes {
+		if other.folded == folded {
+			panic("verifier: Mux: " + quote(pattern) + " is registered already")
 		}
-		m.globs = append(m.globs[:at], append([]*route{r}, m.globs[at:]...)...)
+		if at == len(m.routes) && r.moreSpecific(other) {
+			at = i
+		}
 	}
+	m.routes = slices.Insert(m.routes, at, r)
+	clear(m.known)
 }
 
-func put(routes map[string]*route, key string, r *route, pattern walletcrew.EventName) map[string]*route {
-	if routes[key] != nil {
-		panic("verifier: Mux: " + quote(pattern) + " is registered already")
+func (r *route) moreSpecific(other *route) bool {
+	if (r.kind == exact) != (other.kind == exact) {
+		return r.kind == exact
 	}
-	if routes == nil {
-		routes = make(map[string]*route)
-	}
-	routes[key] = r
-	return routes
+	return cmp.Or(cmp.Compare(r.literals, other.literals), cmp.Compare(r.kind, other.kind)) > 0
 }
 
-// fold appends the name in the one spelling that all that match each other share.
-func fold(dst []byte, name walletcrew.EventName) []byte {
-	for _, c := range []byte(name) {
-		switch {
-		case c == '.':
-			c = ':'
-		case 'A' <= c && c <= 'Z':
-			c += 'a' - 'A'
-		case c >= 0x80:
-			return []byte(strings.ToLower(strings.ToUpper(strings.ReplaceAll(string(name), ".", ":"))))
-		}
-		dst = append(dst, c)
+// fold returns the pattern in the one spelling that all that match the same share.
+func fold(pattern walletcrew.EventName) string {
+	folded := strings.ReplaceAll(strings.ToLower(strings.ToUpper(string(pattern))), ".", ":")
+	for strings.Contains(folded, "**") {
+		folded = strings.ReplaceAll(folded, "**", "*")
 	}
-	return dst
+	return folded
 }
 
 func quote(name walletcrew.EventName) string { return fmt.Sprintf("%q", string(name)) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -422,4 +424,29 @@ func BenchmarkMux(b *testing.B) {
 			})
 		}
 	}
+}
+
+// The header that names an event isn't signed: who has one delivery can send its body under any number of names.
+func TestAMuxKeepsLittleOfTheNamesThatCome(t *testing.T) {
+	mux := verifier.NewMux()
+	called := 0
+	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error { called++; return nil })
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	const short, long = 50_000, 500
+	for i := range short + long {
+		name := fmt.Sprintf("Pass:%d", i)
+		if i >= short {
+			name += strings.Repeat("x", 1<<20)
+		}
+		require.NoError(t, mux.Handle(t.Context(), &walletcrew.Event{Name: walletcrew.EventName(name)}))
+	}
+	assert.Equal(t, short+long, called)
+	assert.Less(t, int64(heap())-int64(before), int64(1<<20))
+	runtime.KeepAlive(mux)
 }
