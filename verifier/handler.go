@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
@@ -151,7 +149,8 @@ type handler struct {
 	logger   *slog.Logger
 	observer func(context.Context, Outcome)
 
-	turns turns
+	deadlines deadlines
+	turns     turns
 }
 
 // maxTimeout is far over what the platform waits; a lease must end some day.
@@ -164,37 +163,19 @@ const leaseMargin = 10 * time.Second
 const settleTimeout = 3 * time.Second
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
-	defer cancel()
-	d, err := h.receive(ctx, w, r)
-	out := Outcome{Bytes: len(d.body), Verify: d.verifyTook, Decode: d.decodeTook}
+	c := newCall(r.Context(), h)
+	defer c.end()
+	err := c.receive(w, r)
+	out := Outcome{Bytes: len(c.body), Verify: c.verifyTook, Decode: c.decodeTook}
 	if err != nil {
 		out.refuse(err)
 	} else {
-		out.Event = d.event
-		h.handle(ctx, d, &out)
+		out.Event = c.event
+		c.handle(&out)
 	}
 	h.log(r.Context(), &out)
 	answer(w, out.Status)
 	h.observe(r.Context(), out)
-}
-
-// receive gives the body until the end of ctx to come in: a sender that trickles doesn't hold a goroutine.
-func (h *handler) receive(ctx context.Context, w http.ResponseWriter, r *http.Request) (d *delivery, err error) {
-	control := http.NewResponseController(w)
-	if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); !ok || server.ReadTimeout <= 0 || server.ReadTimeout > h.timeout {
-		deadline, _ := ctx.Deadline()
-		_ = control.SetReadDeadline(deadline) // a recorder, say, has none
-	}
-	err = guard("the source of secrets", func() error {
-		var err error
-		d, err = h.verifier.receive(ctx, r)
-		return err
-	})
-	if d == nil {
-		d = new(delivery)
-	}
-	return d, err
 }
 
 func (o *Outcome) refuse(err error) {
@@ -216,79 +197,8 @@ func (h *handler) observe(ctx context.Context, out Outcome) {
 	}
 }
 
-// handle runs the function for a delivery that was accepted, and says what became of it.
-func (h *handler) handle(ctx context.Context, d *delivery, out *Outcome) {
-	key := ""
-	if h.deduper != nil {
-		key = h.verifier.dedupeKey(d)
-	}
-	if key == "" {
-		h.run(ctx, d.event, out, func(error) {})
-		return
-	}
-
-	// One at a time in this process; other processes are up to the deduper.
-	lease := h.timeout + leaseMargin
-	turn, err := h.turns.take(ctx, key, lease)
-	if err != nil {
-		out.unavailable(InFlight, fmt.Errorf("verifier: this process is still handling the event: %w", err))
-		return
-	}
-	mine := true
-	defer func() {
-		if mine {
-			h.turns.give(turn)
-		}
-	}()
-	var claim Claim
-	err = guard("the deduper", func() (err error) {
-		claim, err = h.deduper.Claim(ctx, key, lease)
-		return err
-	})
-	if err == nil && (claim.State < Claimed || claim.State > Done) {
-		err = fmt.Errorf("verifier: the deduper answered with an invalid claim (%d)", claim.State)
-	}
-	switch {
-	case err != nil && h.failOpen:
-		h.record(ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", d.event, err)
-		mine = false
-		h.run(ctx, d.event, out, func(error) { h.turns.give(turn) })
-	case err != nil:
-		out.unavailable(Unavailable, fmt.Errorf("verifier: the deduper failed: %w", err))
-	case claim.State == Done:
-		out.Result, out.Status = Duplicate, http.StatusNoContent
-	case claim.State == Held:
-		out.unavailable(InFlight, errors.New("verifier: another process is handling the event"))
-	default:
-		mine = false
-		token := claim.Token // the closure keeps claim off the stack
-		h.run(ctx, d.event, out, func(result error) {
-			defer h.turns.give(turn)
-			h.settle(ctx, d.event, key, token, result)
-		})
-	}
-}
-
 func (o *Outcome) unavailable(result Result, err error) {
 	o.Result, o.Status, o.Err = result, http.StatusServiceUnavailable, err
-}
-
-// settle tells the deduper how the function ended.
-func (h *handler) settle(ctx context.Context, e *walletcrew.Event, key, token string, result error) {
-	if _, inMemory := h.deduper.(*memoryDeduper); !inMemory { // the timer would be the most of the memory deduper's cost, for nothing
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-		defer cancel()
-	}
-	if isDone(result) {
-		if err := guard("the deduper", func() error { return h.deduper.Complete(ctx, key, token) }); err != nil {
-			h.record(ctx, slog.LevelError, "verifier: the event was handled, but can't be marked as done; it may be handled again", e, err)
-		}
-		return
-	}
-	if err := guard("the deduper", func() error { return h.deduper.Release(ctx, key, token) }); err != nil {
-		h.record(ctx, slog.LevelWarn, "verifier: the event can't be released; it can be handled again when its lease has run out", e, err)
-	}
 }
 
 // isDone reports whether the event needn't come again.
@@ -325,58 +235,6 @@ func guard(who string, f func() error) (err error) {
 	return f()
 }
 
-// run calls the function on a goroutine of its own, and waits for it or for the context. Ended is called when the function has
-// ended, which may be after run has.
-func (h *handler) run(ctx context.Context, e *walletcrew.Event, out *Outcome, ended func(error)) {
-	began := time.Now()
-	results := make(chan error, 1)
-	var decided atomic.Bool // who comes first, the function or the end of the time, decides the answer
-	go h.call(ctx, e, func(err error) {
-		if decided.CompareAndSwap(false, true) {
-			results <- err
-			return
-		}
-		ended(err)
-		h.late(ctx, e, err, time.Since(began))
-	})
-
-	var err error
-	select {
-	case err = <-results:
-	case <-ctx.Done():
-		if decided.CompareAndSwap(false, true) {
-			out.Function = time.Since(began)
-			out.unavailable(TimedOut, fmt.Errorf("verifier: the function did not return in time: %w", ctx.Err()))
-			return
-		}
-		err = <-results // it ended at this very moment
-	}
-	out.Function = time.Since(began)
-	ended(err)
-	out.decide(ctx, err)
-}
-
-// call calls the function, and then tells how it ended: also after a panic or a runtime.Goexit.
-func (h *handler) call(ctx context.Context, e *walletcrew.Event, tell func(error)) {
-	var err error
-	returned := false
-	defer func() {
-		if !returned {
-			value := recover()
-			if value == nil {
-				value = "runtime.Goexit was called"
-			}
-			err = &panicked{"the function", value, debug.Stack()}
-		}
-		tell(err)
-	}()
-	err = h.fn(ctx, e)
-	if err != nil { // a nil pointer as an error panics when it is asked: here, where it is the function's panic
-		_, _ = err.Error(), errors.Is(err, context.Canceled) || IsDiscard(err)
-	}
-	returned = true
-}
-
 // decide says what the function's result comes to.
 func (o *Outcome) decide(ctx context.Context, err error) {
 	o.Err = err
@@ -394,19 +252,6 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 	default:
 		o.Result, o.Status = Failed, http.StatusInternalServerError
 	}
-}
-
-func (h *handler) late(ctx context.Context, e *walletcrew.Event, err error, took time.Duration) {
-	level, message := slog.LevelWarn, "verifier: the function failed after its delivery was answered with 503"
-	switch {
-	case !isPanic(err) && errors.Is(err, context.Cause(ctx)):
-		level = slog.LevelDebug // it did what it should, and the outcome says so
-	case isDone(err):
-		message = "verifier: the function succeeded after its delivery was answered with 503"
-	case isPanic(err):
-		level, message = slog.LevelError, "verifier: the function panicked after its delivery was answered with 503"
-	}
-	h.record(ctx, level, message, e, err, slog.Duration("took", took))
 }
 
 // log tells of a delivery that wasn't simply handled.
@@ -440,68 +285,4 @@ func (h *handler) record(ctx context.Context, level slog.Level, message string, 
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	logger.LogAttrs(ctx, level, message, attrs...)
-}
-
-// turns lets one delivery of a key go at a time. A turn that isn't given back ends with its time all the same, so that a function
-// that never returns doesn't hold its event for ever.
-type turns struct {
-	mu   sync.Mutex
-	busy map[string]*turn
-}
-
-type turn struct {
-	key   string
-	until time.Time
-	ended chan struct{} // made by the first who waits, closed when the turn ends
-}
-
-// take waits for the turn, or for the end of the context.
-func (t *turns) take(ctx context.Context, key string, atMost time.Duration) (*turn, error) {
-	for {
-		t.mu.Lock()
-		other := t.busy[key]
-		now := time.Now()
-		if other == nil || !now.Before(other.until) {
-			if other != nil {
-				t.end(other)
-			}
-			if t.busy == nil {
-				t.busy = make(map[string]*turn)
-			}
-			mine := &turn{key: key, until: now.Add(atMost)}
-			t.busy[key] = mine
-			t.mu.Unlock()
-			return mine, nil
-		}
-		if other.ended == nil {
-			other.ended = make(chan struct{})
-		}
-		ended, left := other.ended, other.until.Sub(now)
-		t.mu.Unlock()
-		timer := time.NewTimer(left)
-		select {
-		case <-ended:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		}
-		timer.Stop()
-	}
-}
-
-// give ends the turn, if it hasn't ended.
-func (t *turns) give(mine *turn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.busy[mine.key] == mine {
-		t.end(mine)
-	}
-}
-
-func (t *turns) end(it *turn) {
-	delete(t.busy, it.key)
-	if it.ended != nil {
-		close(it.ended)
-	}
 }

@@ -171,7 +171,8 @@ func TestACrashedEventIsRunWhenItsLeaseHasRunOut(t *testing.T) {
 func TestAFunctionThatNeverReturnsDoesNotHoldItsEventForEver(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]func() verifier.Deduper{
-		"with a deduper":        func() verifier.Deduper { return verifier.NewMemoryDeduper(0, 0) },
+		"in memory":             func() verifier.Deduper { return verifier.NewMemoryDeduper(0, 0) },
+		"elsewhere":             func() verifier.Deduper { return elsewhere{verifier.NewMemoryDeduper(0, 0)} },
 		"with one that is down": func() verifier.Deduper { return &fakeDeduper{claimErr: errors.New("down")} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +207,7 @@ func TestTheLateFinisherOfAnOldLeaseChangesNothing(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				// Two replicas with one deduper. The first function takes 50 s; its lease runs out after 35.
-				shared, book := verifier.NewMemoryDeduper(0, 0), new(logbook)
+				shared, book := elsewhere{verifier.NewMemoryDeduper(0, 0)}, new(logbook)
 				first := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(50 * time.Second); return late },
 					verifier.WithDeduper(shared), verifier.WithLogger(book.logger()))
 				running, secondMay := 0, make(chan struct{})
@@ -237,15 +238,33 @@ func TestTheLateFinisherOfAnOldLeaseChangesNothing(t *testing.T) {
 
 // --- held ---
 
+// elsewhere is a deduper of which the handler knows nothing but the interface, as of one on a server.
+type elsewhere struct{ verifier.Deduper }
+
+// forEachPlace runs the test with the memory deduper, which lets the deliveries of an event wait for each other, and with one
+// that can't.
+func forEachPlace(t *testing.T, test func(t *testing.T, d verifier.Deduper)) {
+	t.Helper()
+	for name, place := range map[string]func(verifier.Deduper) verifier.Deduper{
+		"in memory": func(d verifier.Deduper) verifier.Deduper { return d },
+		"elsewhere": func(d verifier.Deduper) verifier.Deduper { return elsewhere{d} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, place(verifier.NewMemoryDeduper(0, 0))) })
+		})
+	}
+}
+
 func TestADeliveryWaitsForTheOneInThisProcess(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
 		seen, calls := new(outcomes), 0
 		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
 			calls++
 			time.Sleep(10 * time.Second)
 			return nil
-		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(seen.observe))
+		}, verifier.WithDeduper(d), verifier.WithObserver(seen.observe))
 		go send(h, eventWith("1"))
 		time.Sleep(4 * time.Second)
 		began := time.Now()
@@ -260,7 +279,7 @@ func TestADeliveryWaitsForTheOneInThisProcess(t *testing.T) {
 
 func TestADeliveryThatWaitedRunsTheEventIfTheFirstFailed(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
 		calls := 0
 		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
 			calls++
@@ -269,7 +288,7 @@ func TestADeliveryThatWaitedRunsTheEventIfTheFirstFailed(t *testing.T) {
 				return errors.New("disk full")
 			}
 			return nil
-		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+		}, verifier.WithDeduper(d))
 		first := make(chan int, 1)
 		go func() { first <- send(h, eventWith("1")).StatusCode }()
 		time.Sleep(time.Second)
@@ -281,10 +300,10 @@ func TestADeliveryThatWaitedRunsTheEventIfTheFirstFailed(t *testing.T) {
 
 func TestADeliveryWaitsNoLongerThanTheTimeout(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
 		seen := new(outcomes)
 		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(30 * time.Second); return nil },
-			verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithObserver(seen.observe))
+			verifier.WithDeduper(d), verifier.WithObserver(seen.observe))
 		go send(h, eventWith("1"))
 		time.Sleep(time.Second)
 		began := time.Now()
@@ -308,6 +327,25 @@ func TestAnEventThatAnotherProcessHoldsIs503(t *testing.T) {
 	requireStatus(t, 503, got, "it isn't done yet: acknowledging it could lose it")
 	assert.Equal(t, "10", got.Header.Get("Retry-After"))
 	assert.Equal(t, verifier.InFlight, seen.only(t).Result)
+}
+
+func TestHandlersThatShareAMemoryDeduperWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared, calls := verifier.NewMemoryDeduper(0, 0), 0
+		fn := func(context.Context, *walletcrew.Event) error { calls++; time.Sleep(10 * time.Second); return nil }
+		one, other := handlerOf(t, fn, verifier.WithDeduper(shared)), handlerOf(t, fn, verifier.WithDeduper(shared))
+		go send(one, eventWith("1"))
+		time.Sleep(4 * time.Second)
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { assert.Equal(t, 204, send(other, eventWith("1")).StatusCode, "the event was handled") })
+		}
+		all.Wait()
+		assert.Equal(t, 6*time.Second, time.Since(began))
+		assert.Equal(t, 1, calls)
+	})
 }
 
 // --- a deduper that fails ---

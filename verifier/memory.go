@@ -49,6 +49,7 @@ type memoryDeduper struct {
 
 	mu             sync.Mutex
 	tokens         uint64
+	waiting        map[memoryKey]chan struct{} // closed when the key is completed, released or forgotten
 	index          map[memoryKey]int32
 	entries        []memoryEntry
 	free           int32 // a chain through next
@@ -84,67 +85,112 @@ func after(now int64, d time.Duration) int64 {
 }
 
 func (m *memoryDeduper) Claim(_ context.Context, key string, lease time.Duration) (Claim, error) {
+	claim, _, err := m.claim(m.hash(key), lease)
+	return claim, err
+}
+
+// claimInTurn is Claim, and waits while the key is held. The error is [errBusy] where the context ended first.
+func (m *memoryDeduper) claimInTurn(ctx context.Context, key string, lease time.Duration) (Claim, error) {
 	k := m.hash(key)
+	for {
+		claim, other, err := m.claim(k, lease)
+		if claim.State != Held {
+			return claim, err
+		}
+		if err := await(ctx, other.ended, other.left); err != nil {
+			return Claim{}, err
+		}
+	}
+}
+
+// A holder is who has the key: what is left of his lease, and what is closed if he ends it before.
+type holder struct {
+	left  time.Duration
+	ended chan struct{}
+}
+
+func (m *memoryDeduper) claim(k memoryKey, lease time.Duration) (Claim, holder, error) {
+	state, token, other, err := m.take(k, m.now(), lease)
+	if state != Claimed {
+		return Claim{State: state}, other, err
+	}
+	return Claim{State: Claimed, Token: strconv.FormatUint(token, 36)}, other, nil
+}
+
+// take is the part of claim that must be done at once.
+func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (ClaimState, uint64, holder, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.now()
 	m.forget(now)
 	i, ok := m.index[k]
 	switch {
 	case !ok:
 		if i, ok = m.add(k, now); !ok {
-			return Claim{}, errDeduperFull
+			return 0, 0, holder{}, errDeduperFull
 		}
 	case m.entries[i].token == 0:
-		return Claim{State: Done}, nil
+		return Done, 0, holder{}, nil
 	case m.entries[i].until > now:
-		return Claim{State: Held}, nil
+		return Held, 0, holder{time.Duration(m.entries[i].until - now), m.ending(k)}, nil
 	}
 	m.tokens++
 	m.entries[i].token, m.entries[i].until = m.tokens, after(now, lease)
-	return Claim{State: Claimed, Token: strconv.FormatUint(m.tokens, 36)}, nil
+	return Claimed, m.tokens, holder{}, nil
+}
+
+// ending returns what wake closes.
+func (m *memoryDeduper) ending(k memoryKey) chan struct{} {
+	if m.waiting == nil {
+		m.waiting = make(map[memoryKey]chan struct{})
+	}
+	if m.waiting[k] == nil {
+		m.waiting[k] = make(chan struct{})
+	}
+	return m.waiting[k]
 }
 
 func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {
-	k := m.hash(key)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := m.now()
-	i, ok := m.leased(k, token)
-	if !ok {
-		return ErrLeaseLost
-	}
-	e := &m.entries[i]
-	e.token, e.until = 0, after(now, m.ttl)
-	e.next = none
-	if m.newest == none {
-		m.oldest = i
-	} else {
-		m.entries[m.newest].next = i
-	}
-	m.newest = i
-	return nil
+	return m.settle(key, token, func(i int32, now int64) {
+		e := &m.entries[i]
+		e.token, e.until = 0, after(now, m.ttl)
+		e.next = none
+		if m.newest == none {
+			m.oldest = i
+		} else {
+			m.entries[m.newest].next = i
+		}
+		m.newest = i
+		m.wake(e.key)
+	})
 }
 
 func (m *memoryDeduper) Release(_ context.Context, key, token string) error {
-	k := m.hash(key)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i, ok := m.leased(k, token)
-	if !ok {
+	return m.settle(key, token, func(i int32, _ int64) { m.remove(i) })
+}
+
+// settle ends the lease that has the token.
+func (m *memoryDeduper) settle(key, token string, end func(i int32, now int64)) error {
+	t, err := strconv.ParseUint(token, 36, 64)
+	if err != nil || t == 0 {
 		return ErrLeaseLost
 	}
-	m.remove(i)
+	k, now := m.hash(key), m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.index[k]
+	if !ok || m.entries[i].token != t {
+		return ErrLeaseLost
+	}
+	end(i, now)
 	return nil
 }
 
-func (m *memoryDeduper) leased(k memoryKey, token string) (int32, bool) {
-	i, ok := m.index[k]
-	if !ok {
-		return none, false
+// wake lets those who wait for the key look again.
+func (m *memoryDeduper) wake(k memoryKey) {
+	if ended, ok := m.waiting[k]; ok {
+		delete(m.waiting, k)
+		close(ended)
 	}
-	t, err := strconv.ParseUint(token, 36, 64)
-	return i, err == nil && t != 0 && m.entries[i].token == t
 }
 
 // forget removes what is out of date.
@@ -192,7 +238,9 @@ func (m *memoryDeduper) removeOldest() {
 
 // remove takes an entry that is in no chain.
 func (m *memoryDeduper) remove(i int32) {
-	delete(m.index, m.entries[i].key)
+	k := m.entries[i].key
+	m.wake(k)
+	delete(m.index, k)
 	m.entries[i] = memoryEntry{next: m.free}
 	m.free = i
 }

@@ -16,8 +16,8 @@ type eventKey struct{}
 // [NewHandler] does more: it deduplicates, limits the time and catches panics.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, err := v.receive(r.Context(), r)
-		if err != nil {
+		var d delivery
+		if err := v.receive(r.Context(), r, &d); err != nil {
 			answer(w, StatusCode(err))
 			return
 		}

@@ -198,7 +198,7 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavai
 // The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
 // walletcrew.ErrInvalidPayload. Answer with [StatusCode].
 func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
-	d := delivery{header: header, body: body}
+	d := delivery{header: headerFunc(header), body: body}
 	if err := v.checkHeader(&d); err != nil {
 		return nil, err
 	}
@@ -211,8 +211,8 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 // Event reads, verifies and decodes a delivery from a net/http request. The body is read to its end and not put back;
 // [Verifier.Middleware] does that. Errors besides those of [Verifier.EventFrom]: [ErrMethodNotAllowed], [ErrBodyUnreadable].
 func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
-	d, err := v.receive(r.Context(), r)
-	if err != nil {
+	var d delivery
+	if err := v.receive(r.Context(), r, &d); err != nil {
 		return nil, err
 	}
 	return d.event, nil
@@ -261,7 +261,7 @@ var errTemporary = errors.New("verifier: not now")
 
 // A delivery is one request on its way: what came, and then what it was found to be.
 type delivery struct {
-	header    func(name string) string
+	header    header
 	signature walletcrew.Signature
 	body      []byte
 
@@ -269,7 +269,16 @@ type delivery struct {
 	tenant string
 	secret walletcrew.Secret // that fitted; "" for a static source
 
+	timed                  bool // whether somebody wants to know how long it took
 	verifyTook, decodeTook time.Duration
+}
+
+// now is the zero time where nobody wants to know it: looking at the clock is as dear as a small allocation.
+func (d *delivery) now() time.Time {
+	if !d.timed {
+		return time.Time{}
+	}
+	return time.Now()
 }
 
 // The headers that are looked at, in both spellings that a framework may know them by.
@@ -286,40 +295,57 @@ func newHeaderName(canonical string) headerName {
 	return headerName{canonical, strings.ToLower(canonical)}
 }
 
-func (d *delivery) get(name headerName) string {
-	if value := d.header(name.canonical); value != "" {
+// A header is where a framework keeps it.
+type header interface{ get(name headerName) string }
+
+type headerFunc func(name string) string
+
+func (f headerFunc) get(name headerName) string {
+	if value := f(name.canonical); value != "" {
 		return value
 	}
-	return d.header(name.lower)
+	return f(name.lower)
+}
+
+// A requestHeader is net/http's. Its Get would look for the canonical form of what is in it already.
+type requestHeader http.Header
+
+func (h requestHeader) get(name headerName) string {
+	for _, spelling := range [...]string{name.canonical, name.lower} {
+		if values := h[spelling]; len(values) > 0 {
+			return values[0]
+		}
+	}
+	return ""
 }
 
 // checkHeader refuses what needs no look at the body.
 func (v *Verifier) checkHeader(d *delivery) error {
-	if encoding := d.get(headerEncoding); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+	if encoding := d.header.get(headerEncoding); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
 		return ErrEncodingNotSupported
 	}
 	var err error
-	d.signature, err = walletcrew.ParseSignature(d.get(headerSignature))
+	d.signature, err = walletcrew.ParseSignature(d.header.get(headerSignature))
 	return err
 }
 
 // receive takes a delivery from a request. What the header alone shows is refused before the body is read.
-func (v *Verifier) receive(ctx context.Context, r *http.Request) (*delivery, error) {
-	d := &delivery{header: r.Header.Get}
+func (v *Verifier) receive(ctx context.Context, r *http.Request, d *delivery) error {
+	d.header = requestHeader(r.Header)
 	switch {
 	case r.Method != http.MethodPost:
-		return d, ErrMethodNotAllowed
+		return ErrMethodNotAllowed
 	case r.ContentLength > v.maxBodyBytes:
-		return d, ErrBodyTooLarge
+		return ErrBodyTooLarge
 	}
 	if err := v.checkHeader(d); err != nil {
-		return d, err
+		return err
 	}
 	var err error
 	if d.body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes); err != nil {
-		return d, err
+		return err
 	}
-	return d, v.accept(ctx, d)
+	return v.accept(ctx, d)
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
@@ -327,17 +353,17 @@ func (v *Verifier) accept(ctx context.Context, d *delivery) error {
 	if int64(len(d.body)) > v.maxBodyBytes {
 		return ErrBodyTooLarge
 	}
-	began := time.Now()
-	d.tenant = d.get(headerTenantID)
+	began := d.now()
+	d.tenant = d.header.get(headerTenantID)
 	var err error
 	d.secret, err = v.verify(ctx, d.tenant, d.body, d.signature)
-	verified := time.Now()
+	verified := d.now()
 	d.verifyTook = verified.Sub(began)
 	if err != nil {
 		return err
 	}
-	d.event, err = decode(walletcrew.EventName(d.get(headerEventName)), d.tenant, d.body)
-	d.decodeTook = time.Since(verified)
+	d.event, err = decode(walletcrew.EventName(d.header.get(headerEventName)), d.tenant, d.body)
+	d.decodeTook = d.now().Sub(verified)
 	return err
 }
 
