@@ -105,6 +105,12 @@ func (c *call) claim() (claim Claim, err error) {
 		claim, err = h.deduper.Claim(&c.ctx, c.key, lease)
 		return err
 	})
+	switch {
+	case err == nil:
+		h.doubts.settle(h.deduper)
+	case claim.Token != "":
+		h.doubts.add(doubt{key: c.key, token: claim.Token, until: time.Now().Add(lease)})
+	}
 	if err == nil && (claim.State < Claimed || claim.State > Done) {
 		err = fmt.Errorf("verifier: the deduper answered with an invalid claim (%d)", claim.State)
 	}

@@ -20,7 +20,9 @@ import (
 // 512 bytes. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
 type Deduper interface {
 	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease hasn't run out. It is atomic:
-	// of several at once, one gets it.
+	// of several at once, one gets it. After an error the lease may have been taken all the same, where the answer was lost: then
+	// a Deduper that chooses its tokens itself returns the Claim with the Token, and the handler releases it when the deduper
+	// answers again. Otherwise the event is held until the lease runs out.
 	Claim(ctx context.Context, key string, lease time.Duration) (Claim, error)
 	// Complete marks the key as done; from then on, Claim says Done until the deduper forgets it. A token that isn't that of the
 	// key's latest lease changes nothing and is [ErrLeaseLost]. A lease that ran out, but that nobody took over, can be completed.
@@ -37,7 +39,7 @@ var ErrLeaseLost = errors.New("verifier: the lease is lost: another delivery has
 // A Claim is a Deduper's answer.
 type Claim struct {
 	State ClaimState
-	Token string // of this lease; "" unless Claimed
+	Token string // of this lease; "" unless Claimed, but see Deduper.Claim for an error
 }
 
 // ClaimState says whose an event is.

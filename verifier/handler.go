@@ -119,7 +119,8 @@ const (
 // delivered again.
 //
 // With [WithDeduper], the event's key is claimed first, for a lease of 10 s more than the timeout. Done already: 204, and fn
-// isn't called. Held by this handler: it waits, and then looks again; held by another process: 503. After fn: completed, or
+// isn't called. Held by this handler, or by another with the same memory deduper: it waits, and then looks again; held by another
+// process: 503. After fn: completed, or
 // released if fn failed, so that the next delivery runs it. If completing fails, the event was handled all the same: 204, and an
 // error in the log; it may come to be handled once more. After a crash the lease runs out, and the next delivery runs it. So fn
 // runs once for an event unless it outlives its lease, or something fails between its end and the completing: write it so that
@@ -151,6 +152,7 @@ type handler struct {
 
 	deadlines deadlines
 	turns     turns
+	doubts    doubts
 }
 
 // maxTimeout is far over what the platform waits; a lease must end some day.

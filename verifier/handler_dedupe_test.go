@@ -350,6 +350,152 @@ func TestHandlersThatShareAMemoryDeduperWaitForEachOther(t *testing.T) {
 
 // --- a deduper that fails ---
 
+// A lossy deduper is one on a server whose answers don't come while it is down: what it was asked is done all the same, at once or
+// when it is up again.
+type lossy struct {
+	verifier.Deduper
+	down atomic.Bool
+	late time.Duration // after the error, 0: before it
+
+	mu    sync.Mutex
+	taken string // the token of the lease that was taken
+}
+
+var errLost = errors.New("i/o timeout")
+
+func (l *lossy) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+	if !l.down.Load() {
+		return l.Deduper.Claim(ctx, key, lease)
+	}
+	take := func() {
+		claim, _ := l.Deduper.Claim(context.Background(), key, lease)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.taken = claim.Token
+	}
+	if l.late == 0 {
+		take()
+	} else {
+		time.AfterFunc(l.late, take)
+	}
+	return verifier.Claim{Token: "lost"}, errLost
+}
+
+func (l *lossy) Release(ctx context.Context, key, token string) error {
+	if l.down.Load() {
+		return errLost
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if token == "lost" {
+		token = l.taken
+	}
+	return l.Deduper.Release(ctx, key, token)
+}
+
+func TestALeaseThatNobodyHasIsGivenBackWhenTheDeduperAnswersAgain(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]time.Duration{"it was taken at once": 0, "it is taken late": 10100 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &lossy{Deduper: verifier.NewMemoryDeduper(0, 0), late: late}
+				runs := map[string]int{}
+				h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error { runs[e.ID]++; return nil },
+					verifier.WithDeduper(d), verifier.WithTimeout(time.Minute))
+				d.down.Store(true)
+				requireStatus(t, 503, send(h, eventWith("lost")), "the deduper doesn't answer")
+				time.Sleep(10 * time.Second)
+				d.down.Store(false)
+				requireStatus(t, 204, send(h, eventWith("other")), "it does again")
+				time.Sleep(200 * time.Millisecond)
+				began := time.Now()
+				for i := 0; send(h, eventWith("lost")).StatusCode != 204; i++ {
+					time.Sleep(200 * time.Millisecond)
+					requireStatus(t, 204, send(h, eventWith(fmt.Sprint("other-", i))), "others go on meanwhile")
+				}
+				assert.LessOrEqual(t, time.Since(began), 2*time.Second, "and not when the lease has run out")
+				assert.Equal(t, 1, runs["lost"])
+			})
+		})
+	}
+}
+
+func TestWhatIsKeptOfAnOutageIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const most, over = 10_000, 500
+		d := &fakeDeduper{claimErr: errLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		for i := range most + over {
+			requireStatus(t, 503, send(h, eventWith(fmt.Sprint(i))), "down")
+		}
+		d.mu.Lock()
+		d.claimErr, d.calls = nil, nil
+		d.mu.Unlock()
+		requireStatus(t, 204, send(h, eventWith("up")), "up again")
+		synctest.Wait()
+		released := 0
+		for _, call := range d.did() {
+			if call == "release" {
+				released++
+			}
+		}
+		assert.Equal(t, most, released, "the others wait for the end of their leases")
+		time.Sleep(time.Minute)
+		d.mu.Lock()
+		d.calls = nil
+		d.mu.Unlock()
+		requireStatus(t, 204, send(h, eventWith("later")), "")
+		synctest.Wait()
+		assert.NotContains(t, d.did(), "release", "once is enough")
+	})
+}
+
+func TestALeaseThatHasRunOutIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &fakeDeduper{claimErr: errLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "down")
+		time.Sleep(36 * time.Second)
+		d.claimErr = nil
+		requireStatus(t, 204, send(h, eventWith("2")), "up again")
+		synctest.Wait()
+		assert.NotContains(t, d.did(), "release")
+	})
+}
+
+func TestAReleaseThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &fakeDeduper{claimErr: errLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "down")
+		requireStatus(t, 503, send(h, eventWith("2")), "down")
+		d.claimErr, d.relPanic = nil, "down again"
+		releases := func() (n int) {
+			for _, call := range d.did() {
+				if call == "release" {
+					n++
+				}
+			}
+			return n
+		}
+		requireStatus(t, 204, send(h, eventWith("3")), "up again")
+		synctest.Wait()
+		assert.Equal(t, 1, releases(), "the first that fails tells of the others")
+		requireStatus(t, 204, send(h, eventWith("4")), "")
+		synctest.Wait()
+		assert.Equal(t, 1, releases(), "at most once a second")
+		time.Sleep(1100 * time.Millisecond)
+		d.relPanic = nil
+		requireStatus(t, 204, send(h, eventWith("5")), "")
+		synctest.Wait()
+		assert.Equal(t, 3, releases())
+	})
+}
+
 func TestCompletingThatFailsIsStill204(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]*fakeDeduper{

@@ -1,26 +1,25 @@
 -- KEYS[1]  the event
--- ARGV     nonce, lease in ms, retention in ms
+-- ARGV     token, lease in ms, retention in ms
 --
--- A key holds "<end of the lease, Unix time in ms>.<nonce>", which is also the lease's token; the nonce alone once it is done.
--- It outlives the lease by the retention, so that a late Complete still finds it.
+-- A key holds "<end of the lease, Unix time in ms>.<token>"; the token alone once it is done. It outlives the lease by the
+-- retention, so that a late Complete still finds it.
 local value = redis.call('GET', KEYS[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if value then
-  local ends, nonce = string.match(value, '^(%d+)%.(%d+)$')
+  local ends, token = string.match(value, '^(%d+)%.(%d+)$')
   if not ends then
     if not string.match(value, '^%d+$') then
       return redis.error_reply('ERR the key holds something else: the prefix is used by another program')
     end
     return 'done'
   end
-  if nonce == ARGV[1] then
-    return value -- sent again: the answer was lost
+  if token == ARGV[1] then
+    return 'claimed' -- sent again: the answer was lost
   end
   if tonumber(ends) > now then
     return 'held'
   end
 end
-local token = string.format('%.0f.%s', now + ARGV[2], ARGV[1])
-redis.call('SET', KEYS[1], token, 'PX', string.format('%.0f', ARGV[2] + ARGV[3]))
-return token
+redis.call('SET', KEYS[1], string.format('%.0f.%s', now + ARGV[2], ARGV[1]), 'PX', string.format('%.0f', ARGV[2] + ARGV[3]))
+return 'claimed'

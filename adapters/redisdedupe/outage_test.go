@@ -91,6 +91,9 @@ func TestAServerThatHangsHoldsADeliveryNoLongerThanTheClientWaits(t *testing.T) 
 	assert.Less(t, time.Since(began), 5*time.Second)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
 	require.Eventually(t, func() bool { return r.deliver("after") == http.StatusNoContent }, 5*time.Second, 50*time.Millisecond, "it recovers by itself")
+	assert.Eventually(t, func() bool { return r.deliver("during") == http.StatusNoContent }, 5*time.Second, 50*time.Millisecond,
+		"the server took a lease for a claim that had been given up: it must not hold the event for the 35 s of the lease")
+	assert.Equal(t, 1, r.runs["during"])
 }
 
 func TestAFullServerIsAnsweredWith503(t *testing.T) {

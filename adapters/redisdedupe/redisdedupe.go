@@ -134,22 +134,23 @@ var (
 // Claim implements [verifier.Deduper]. The lease is counted in milliseconds, from the moment the server takes it; one under 1 ms
 // is an error. A Claim that the client sends again because the answer was lost gets its own lease, not Held.
 //
-// Every error is the client's or the server's, wrapped: nothing is known about the event then. An error after the server took
-// the lease (the answer was lost for good) leaves it taken until it runs out.
+// Every error is the client's or the server's, wrapped: nothing is known about the event then. If the answer was lost, the server
+// may have taken the lease: the Claim's Token is that of this lease, and the handler releases it when the server answers again.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
 	if lease < time.Millisecond {
 		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
 	}
-	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, nonce(), lease.Milliseconds(), d.retention.Milliseconds()).Text()
+	token := newToken()
+	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
 	switch {
 	case err != nil:
-		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
+		return verifier.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
 	case answer == "held":
 		return verifier.Claim{State: verifier.Held}, nil
 	case answer == "done":
 		return verifier.Claim{State: verifier.Done}, nil
 	}
-	return verifier.Claim{State: verifier.Claimed, Token: answer}, nil
+	return verifier.Claim{State: verifier.Claimed, Token: token}, nil
 }
 
 // Complete implements [verifier.Deduper]. A lease that ran out can be completed for the retention, if nobody took it over. Once
@@ -177,8 +178,8 @@ func settled(call string, changed bool, err error) error {
 	return nil
 }
 
-// nonce returns 63 random bits in decimal: a text that Redis stores as an integer, in 16 bytes.
-func nonce() string {
+// newToken returns 63 random bits in decimal: a text that Redis stores as an integer, in 16 bytes.
+func newToken() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return strconv.FormatUint(binary.LittleEndian.Uint64(b[:])>>1, 10)

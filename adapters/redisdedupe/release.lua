@@ -1,6 +1,7 @@
 -- KEYS[1]  the event
 -- ARGV     token
-if string.find(ARGV[1], '.', 1, true) and redis.call('GET', KEYS[1]) == ARGV[1] then
+local value = redis.call('GET', KEYS[1])
+if value and string.match(value, '^%d+%.(%d+)$') == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
 return 0

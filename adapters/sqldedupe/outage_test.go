@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,9 +58,42 @@ func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 	}
 }
 
-// A proxy stands for a server that goes away, with all its connections, and comes back.
+func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
+	t.Parallel()
+	for _, e := range engines[:2] {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			d := e.open(t)
+			address := postgresAddress()
+			if d.dialect == sqldedupe.MySQL {
+				address = mysqlAddress()
+			}
+			proxy := newProxy(t, address)
+			deduper := d.deduper(t, connect(t, d.driver, strings.Replace(d.source, address, proxy.address, 1)))
+			require.NoError(t, deduper.EnsureSchema(t.Context()))
+			var runs sync.Map
+			h := newHandler(t, func(_ context.Context, e *walletcrew.Event) error { runs.Store(e.ID, true); return nil },
+				verifier.WithDeduper(deduper), verifier.WithTimeout(time.Second))
+			require.Equal(t, http.StatusNoContent, deliver(h, "before"))
+
+			proxy.mute.Store(true)
+			require.Equal(t, http.StatusServiceUnavailable, deliver(h, "during"))
+			proxy.stop()
+			proxy.mute.Store(false)
+			proxy.start(t)
+			assert.Equal(t, http.StatusNoContent, deliver(h, "after"))
+			assert.Eventually(t, func() bool { return deliver(h, "during") == http.StatusNoContent }, 5*time.Second, 50*time.Millisecond,
+				"the database took a lease for a claim that had been given up: it must not hold the event for the 11 s of the lease")
+			_, ran := runs.Load("during")
+			assert.True(t, ran)
+		})
+	}
+}
+
+// A proxy stands for a server that goes away, with all its connections, and comes back; or whose answers are lost.
 type proxy struct {
 	target, address string
+	mute            atomic.Bool
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -94,14 +128,28 @@ func (p *proxy) start(t *testing.T) {
 			p.mu.Lock()
 			p.conns = append(p.conns, client, server)
 			p.mu.Unlock()
-			for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
-				go func() {
-					_, _ = io.Copy(pair[0], pair[1])
-					_ = pair[0].Close()
-				}()
-			}
+			go func() {
+				_, _ = io.Copy(server, client)
+				_ = server.Close()
+			}()
+			go func() {
+				_, _ = io.Copy(&answers{client, p}, server)
+				_ = client.Close()
+			}()
 		}
 	}()
+}
+
+type answers struct {
+	client net.Conn
+	proxy  *proxy
+}
+
+func (a *answers) Write(b []byte) (int, error) {
+	if a.proxy.mute.Load() {
+		return len(b), nil
+	}
+	return a.client.Write(b)
 }
 
 func (p *proxy) stop() {

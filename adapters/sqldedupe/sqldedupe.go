@@ -139,7 +139,8 @@ func New(db *sql.DB, dialect Dialect, opts ...Option) (*Deduper, error) {
 
 // Claim implements [verifier.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
 // and so is a key that isn't printable ASCII of 1 to 512 bytes. Any other error is the database's, wrapped: nothing is known
-// about the event then, and if the answer was lost, the lease may be taken until it runs out.
+// about the event then. If the answer was lost, the lease may have been taken: the Claim's Token is that of this lease, and the
+// handler releases it when the database answers again.
 //
 // Now and then, a Claim that got its key also removes expired rows, as [Deduper.Purge] does: 1,000 at most, when 500 have been
 // claimed since the last time, or a minute has passed. That takes 2 s at most, and its errors are swallowed.
@@ -156,7 +157,7 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (v
 		return err
 	})
 	if err != nil {
-		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
+		return verifier.Claim{Token: claim.Token}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
 	}
 	if claim.State == verifier.Claimed {
 		d.purgeIfDue(ctx)
@@ -172,12 +173,13 @@ type queryer interface {
 
 func (d *Deduper) claim(ctx context.Context, q queryer, key string, lease time.Duration) (verifier.Claim, error) {
 	token := newToken()
+	text := strconv.FormatInt(token, 36)
 	for range 3 {
 		switch state, err := d.take(ctx, q, d.sql.claim, key, token, lease); {
 		case err != nil:
-			return verifier.Claim{}, err
+			return verifier.Claim{Token: text}, err
 		case state == verifier.Claimed:
-			return verifier.Claim{State: state, Token: strconv.FormatInt(token, 36)}, nil
+			return verifier.Claim{State: state, Token: text}, nil
 		case state != gone:
 			return verifier.Claim{State: state}, nil
 		}
