@@ -17,68 +17,98 @@ import (
 
 func nothing(context.Context, *walletcrew.Event) error { return nil }
 
-// loopbackSubjects compare whole servers, with the senders in this process.
-func loopbackSubjects() []subject {
-	const bare, sdk = "bare handler", "NewHandler"
-	return []subject{
-		load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if _, err := io.ReadAll(r.Body); err != nil {
-				w.WriteHeader(http.StatusBadRequest)
-				return
-			}
-			w.WriteHeader(http.StatusNoContent)
-		}), bare),
-		load(verifier.NewHandler(newVerifier(verifier.Static(secret)), nothing), sdk, rateOf(bare, 0.90)),
-		load(handlerAfter(1<<16), "NewHandler, memory deduper, new id", timeOf(sdk, 1.10)),
+// loopbackSubjects compare whole servers, with the load generator in this process: writeBytes, so that what is measured is mostly
+// the server, or useClient, which costs as much as the server does.
+func loopbackSubjects(generator func(address string) func([]request)) func() []subject {
+	return func() []subject {
+		const bare, sdk = "bare handler", "NewHandler"
+		return []subject{
+			load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadAll(r.Body); err != nil {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				w.WriteHeader(http.StatusNoContent)
+			}), generator, bare),
+			load(verifier.NewHandler(newVerifier(verifier.Static(secret)), nothing), generator, sdk, rateOf(bare, 0.90)),
+			load(handlerAfter(1<<16), generator, "NewHandler, memory deduper, new id", timeOf(sdk, 1.10)),
+		}
 	}
 }
 
-// load serves the handler on a port of its own, and has deliveries of new events sent to it on connections that are kept. The
-// senders write bytes that are ready and only read the answer, so that what is measured is mostly the server.
-func load(h http.Handler, name string, goals ...goal) subject {
+// A request to be sent, and the bytes that it is on the wire.
+type request struct {
+	*http.Request
+	wire []byte
+}
+
+// load serves the handler on a port of its own, and has deliveries of new events sent to it on eight connections that are kept.
+func load(h http.Handler, generator func(address string) func([]request), name string, goals ...goal) subject {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
 	go func() { must(server.Serve(l)) }()
+	address := l.Addr().String()
 
 	const senders = 8
-	var conns [senders]net.Conn
-	for i := range conns {
-		conns[i], err = net.Dial("tcp", l.Addr().String())
-		must(err)
+	var send [senders]func([]request)
+	for i := range send {
+		send[i] = generator(address)
 	}
-	var ready []bytes.Buffer
+	var ready []request
 	prepare := func(n int) {
-		ready = make([]bytes.Buffer, n)
+		ready = make([]request, n)
 		for i := range ready {
 			body := fresh(bytes.Clone(installed))
-			r, err := http.NewRequest(http.MethodPost, "http://localhost/webhooks", bytes.NewReader(body))
+			r, err := http.NewRequest(http.MethodPost, "http://"+address+"/webhooks", bytes.NewReader(body))
 			must(err)
 			r.Header = headerOf(body)
-			must(r.Write(&ready[i]))
+			var wire bytes.Buffer
+			must(r.Write(&wire))
+			r.Body, err = r.GetBody()
+			must(err)
+			ready[i] = request{r, wire.Bytes()}
 		}
 	}
 	run := func(n int) {
 		var all sync.WaitGroup
-		for i, conn := range conns {
-			all.Go(func() { send(conn, ready[i*n/senders:(i+1)*n/senders]) })
+		for i := range send {
+			all.Go(func() { send[i](ready[i*n/senders : (i+1)*n/senders]) })
 		}
 		all.Wait()
 	}
 	return subject{name: name, prepare: prepare, run: run, goals: goals}
 }
 
-func send(conn net.Conn, requests []bytes.Buffer) {
-	answers := bufio.NewReader(conn)
-	for i := range requests {
-		_, err := conn.Write(requests[i].Bytes())
-		must(err)
-		line, err := answers.ReadSlice('\n')
-		must(err)
-		ensure(bytes.HasPrefix(line, []byte("HTTP/1.1 204 ")), string(line))
-		for len(line) > len("\r\n") {
-			line, err = answers.ReadSlice('\n')
+// writeBytes writes bytes that are ready, and of the answers reads only what it must.
+func writeBytes(address string) func([]request) {
+	conn, err := net.Dial("tcp", address)
+	must(err)
+	return func(requests []request) {
+		answers := bufio.NewReader(conn)
+		for _, r := range requests {
+			_, err := conn.Write(r.wire)
 			must(err)
+			line, err := answers.ReadSlice('\n')
+			must(err)
+			ensure(bytes.HasPrefix(line, []byte("HTTP/1.1 204 ")), string(line))
+			for len(line) > len("\r\n") {
+				line, err = answers.ReadSlice('\n')
+				must(err)
+			}
+		}
+	}
+}
+
+// useClient sends with net/http's client.
+func useClient(string) func([]request) {
+	client := &http.Client{Transport: new(http.Transport)}
+	return func(requests []request) {
+		for _, r := range requests {
+			response, err := client.Do(r.Request)
+			must(err)
+			must(response.Body.Close())
+			ensure(response.StatusCode == http.StatusNoContent, response.Status)
 		}
 	}
 }
