@@ -3,6 +3,8 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,12 +19,19 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
 )
 
-func TestAFullDiskIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
+// smallDisk is a directory with a file system of its own.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skip("no right to mount a small file system: ", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+func TestAFullDiskIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
+	dir := smallDisk(t, "4m")
 	run := func(f func(nc *nats.Conn, p *jetstream.Publisher)) {
 		s := start(t, embedded.Options{Dir: dir, MaxStore: 1 << 30})
 		defer s.Close()
@@ -64,4 +73,55 @@ func TestAFullDiskIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 			assert.True(t, got[id], "event %s was acknowledged, and is lost", id)
 		}
 	})
+}
+
+func TestTheServerGoesOnWhenThereIsRoomAgain(t *testing.T) {
+	t.Parallel()
+	for name, sync := range map[string]time.Duration{"synced always": 0, "synced now and then": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := smallDisk(t, "48m")
+			s := start(t, embedded.Options{Dir: dir, MaxStore: 1 << 30, SyncInterval: sync, Listen: "127.0.0.1:0"})
+			nc, err := s.Connect()
+			if sync > 0 { // and from elsewhere
+				nc, err = jetstream.Connect(s.URL())
+			}
+			require.NoError(t, err)
+			defer nc.Close()
+			l := startLoad(t, nc, jetstream.StreamConfig{})
+			for range 3 {
+				l.until(300)
+				ballast := fill(t, dir)
+				require.Eventually(t, func() bool {
+					began := time.Now()
+					return l.deliver("probe") == http.StatusServiceUnavailable && time.Since(began) < 500*time.Millisecond
+				}, 20*time.Second, 50*time.Millisecond, "while the disk is full, a delivery must be refused at once")
+				acked := l.count()
+				for range 3 {
+					assert.Equal(t, http.StatusServiceUnavailable, l.deliver("probe"))
+				}
+				assert.Equal(t, acked, l.count(), "nothing may be acknowledged while the disk is full")
+				require.NoError(t, os.Remove(ballast), "somebody makes room")
+				recovered := l.until(100)
+				assert.Less(t, recovered, 5*time.Second)
+				t.Logf("recovered %s after there was room", recovered.Round(time.Millisecond))
+			}
+			l.end()
+		})
+	}
+}
+
+// fill leaves no room in the directory.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.CreateTemp(dir, "ballast-*")
+	require.NoError(t, err)
+	defer f.Close()
+	for size := 1 << 20; size >= 512; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+	return f.Name()
 }

@@ -38,11 +38,23 @@ import (
 )
 
 // A Server is a NATS server with JetStream in this process. Make it with [Start], and Close it at the end.
+//
+// When its disk is full, it stops, so that each publish fails at once and nothing is acknowledged. When there is room again, 16 MiB
+// at least, it starts by itself within seconds, with all that was acknowledged, and connections find it again. An event whose
+// acknowledgement by a worker couldn't be written comes again. Both are logged. (One of several, see [Cluster], stays as
+// nats-server leaves it: without JetStream until its process is restarted, while the others go on.)
 type Server struct {
-	server *server.Server
-	lock   *os.File
-	listen bool
-	once   sync.Once
+	options Options
+	lock    *os.File
+	log     *logger
+	once    sync.Once
+	ending  chan struct{}
+	watched sync.WaitGroup
+
+	url string
+
+	mu     sync.Mutex
+	server *server.Server // nil while the disk is full
 }
 
 // Options say how a server runs. Only Dir is needed.
@@ -64,7 +76,7 @@ type Options struct {
 	Cluster *Cluster
 	// Logger takes the server's log: its notices at level debug, warnings and errors as such. Nil: slog.Default().
 	Logger *slog.Logger
-	// Configure may change everything else before the server is made.
+	// Configure may change everything else before the server is made: also when it is made anew after its disk was full.
 	Configure func(*server.Options)
 }
 
@@ -100,28 +112,47 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock, listen: !opts.DontListen}
-	if s.server, err = server.NewServer(opts); err != nil {
+	s := &Server{options: o, lock: lock, ending: make(chan struct{})}
+	s.log = &logger{slog: o.Logger, fatal: make(chan string, 1), wrong: make(chan struct{}, 1)}
+	if s.log.slog == nil {
+		s.log.slog = slog.Default()
+	}
+	ns, err := s.start(ctx, opts)
+	if err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("embedded: %w", err)
-	}
-	log := &logger{slog: o.Logger, fatal: make(chan string, 1)}
-	if log.slog == nil {
-		log.slog = slog.Default()
-	}
-	s.server.SetLoggerV2(log, false, false, false)
-	s.server.Start()
-	if err := s.wait(ctx, log); err != nil {
-		s.Close()
 		return nil, err
+	}
+	s.server = ns
+	if !opts.DontListen {
+		s.url = ns.ClientURL()
+		if o.Listen != "" {
+			s.options.Listen = ns.Addr().String() // where it was any port, this one from now on
+		}
+	}
+	if !ns.JetStreamIsClustered() {
+		s.watched.Go(s.watch)
 	}
 	return s, nil
 }
 
-func (s *Server) wait(ctx context.Context, log *logger) error {
-	for !s.server.ReadyForConnections(10 * time.Millisecond) {
+func (s *Server) start(ctx context.Context, opts *server.Options) (*server.Server, error) {
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	ns.SetLoggerV2(s.log, false, false, false)
+	ns.Start()
+	if err := s.wait(ctx, ns); err != nil {
+		stop(ns)
+		return nil, err
+	}
+	return ns, nil
+}
+
+func (s *Server) wait(ctx context.Context, ns *server.Server) error {
+	for !ns.ReadyForConnections(10 * time.Millisecond) {
 		select {
-		case text := <-log.fatal:
+		case text := <-s.log.fatal:
 			return errors.New("embedded: the server can't start: " + text)
 		case <-ctx.Done():
 			return fmt.Errorf("embedded: the server isn't ready: %w", ctx.Err())
@@ -129,14 +160,19 @@ func (s *Server) wait(ctx context.Context, log *logger) error {
 		}
 	}
 	select {
-	case text := <-log.fatal:
+	case text := <-s.log.fatal:
 		return errors.New("embedded: the server can't start: " + text)
 	default:
 	}
-	if !s.server.JetStreamEnabled() {
+	if !ns.JetStreamEnabled() {
 		return errors.New("embedded: JetStream could not be started; see the log")
 	}
 	return nil
+}
+
+func stop(ns *server.Server) {
+	ns.Shutdown()
+	ns.WaitForShutdown()
 }
 
 func (o *Options) server() (*server.Options, error) {
@@ -191,22 +227,43 @@ func loopback(address string) (host string, port int, err error) {
 // Connect returns a connection within the process, with the options of [jetstream.Connect] and then yours. Close it before the
 // server.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	return jetstream.Connect("", append([]nats.Option{nats.InProcessServer(s.server)}, opts...)...)
+	return jetstream.Connect("", append([]nats.Option{nats.InProcessServer(inProcess{s})}, opts...)...)
+}
+
+// inProcess makes the connections within the process: to the server that runs at the time.
+type inProcess struct{ *Server }
+
+func (s inProcess) InProcessConn() (net.Conn, error) {
+	ns := s.running()
+	if ns == nil {
+		return nil, errDiskFull
+	}
+	return ns.InProcessConn()
+}
+
+func (s *Server) running() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
+}
+
+func (s *Server) set(ns *server.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server = ns
 }
 
 // URL returns where others connect to, "" without [Options].Listen.
-func (s *Server) URL() string {
-	if !s.listen {
-		return ""
-	}
-	return s.server.ClientURL()
-}
+func (s *Server) URL() string { return s.url }
 
 // Close stops the server and returns when all is written. It may be called more than once.
 func (s *Server) Close() {
 	s.once.Do(func() {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
+		close(s.ending)
+		s.watched.Wait()
+		if ns := s.running(); ns != nil {
+			stop(ns)
+		}
 		_ = s.lock.Close() // which unlocks it
 	})
 }
@@ -215,6 +272,7 @@ func (s *Server) Close() {
 type logger struct {
 	slog  *slog.Logger
 	fatal chan string
+	wrong chan struct{} // an error was logged
 }
 
 func (l *logger) Noticef(format string, v ...any) {
@@ -231,6 +289,10 @@ func (l *logger) Warnf(format string, v ...any) {
 }
 func (l *logger) Errorf(format string, v ...any) {
 	l.slog.Error("nats-server: " + fmt.Sprintf(format, v...))
+	select {
+	case l.wrong <- struct{}{}:
+	default:
+	}
 }
 func (l *logger) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)

@@ -142,6 +142,12 @@ func (l *load) deliver(id string) int {
 	return w.Code
 }
 
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
 // until waits for n further events to be acknowledged, and returns how long the first took.
 func (l *load) until(n int) time.Duration {
 	l.t.Helper()
