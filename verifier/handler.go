@@ -80,6 +80,9 @@ func (t *temporary) Error() string        { return t.err.Error() }
 func (t *temporary) Unwrap() error        { return t.err }
 func (t *temporary) Is(target error) bool { return target == errTemporary }
 
+// IsTemporary reports whether err is or wraps what [Temporary] returned: for those who call a HandlerFunc themselves.
+func IsTemporary(err error) bool { return errors.Is(err, errTemporary) }
+
 // An Outcome says what became of one delivery.
 type Outcome struct {
 	Event  *walletcrew.Event // nil if refused

@@ -1001,4 +1001,8 @@ func TestATemporaryErrorIs503AndAsksForTheEventAgain(t *testing.T) {
 	require.ErrorIs(t, got.Err, down)
 	assert.Equal(t, http.StatusServiceUnavailable, verifier.StatusCode(got.Err))
 	require.NoError(t, verifier.Temporary(nil))
+	assert.True(t, verifier.IsTemporary(got.Err), "wrapped, it is still temporary")
+	assert.False(t, verifier.IsTemporary(down))
+	assert.False(t, verifier.IsTemporary(context.DeadlineExceeded), "503, but nobody has said that it passes")
+	assert.False(t, verifier.IsTemporary(nil))
 }

@@ -33,8 +33,10 @@ type Consumer struct {
 	attached time.Time // when that was tried last,
 	trouble  error     // and failed
 	told     time.Time // when trouble was logged last
+	toldAway time.Time // when a Temporary error was logged last
 
 	running atomic.Int64 // functions
+	asking  sync.RWMutex // held for reading while the server is asked for an event
 }
 
 // ConsumerConfig is how a [Consumer] works. The zero value is a good one.
@@ -51,10 +53,11 @@ type ConsumerConfig struct {
 	Concurrency int
 	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
 	// hour. A try that ended with the worker's crash counts as well; an event that was delivered twice as often without a function
-	// ever coming to its end goes there, too.
+	// ever coming to its end goes there, too. A [verifier.Temporary] error is no try: see [Consumer.Run].
 	MaxTries int
 	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
-	// minutes, and up to a fifth more at random.
+	// minutes, and up to a fifth more at random. After a [verifier.Temporary] error it counts those in a row, up to MaxTries, and no
+	// more than 5 s are waited.
 	Backoff func(try int) time.Duration
 	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
 	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while.
@@ -68,7 +71,8 @@ type ConsumerConfig struct {
 	MaxPending int
 	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
 	Logger *slog.Logger
-	// Observer is called once for each delivery to the consumer, when it was settled: for metrics and traces. It may be nil.
+	// Observer is called once for each delivery to the consumer, when it was settled, and before that for each try that ended with
+	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil.
 	Observer func(context.Context, Outcome)
 }
 
@@ -90,7 +94,7 @@ const (
 	Handled      Result = "handled"       // the function returned nil: acknowledged
 	Discarded    Result = "discarded"     // the function returned a verifier.Discard: terminated
 	Unmatched    Result = "unmatched"     // it fits none of the patterns: acknowledged
-	Retried      Result = "retried"       // the function failed or panicked: it comes again after the back-off
+	Retried      Result = "retried"       // the function failed or panicked: it is tried again after the back-off
 	DeadLettered Result = "dead_lettered" // it failed for good, and is among the dead letters
 )
 
@@ -223,6 +227,12 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 // For the function's result: nil acknowledges the event; an error or a panic lets it come again after the back-off; a
 // [verifier.Discard] ends it. The last try that fails, and an event that can't be parsed, goes to the dead letters
 // ([Stream.DeadLetters]), and leaves the stream only once it is stored there.
+//
+// A [verifier.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one
+// event is away for the next. The event is kept and the function called again, every 5 s at least, until the trouble is over; this
+// one of the Concurrency takes no other event meanwhile. However long that lasts, it is one try. When ctx ends, the event is given
+// back at once, and another worker has it; that delivery then counts. So don't return one for what only this event has: it would
+// hold its place for ever.
 func (c *Consumer) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -292,20 +302,25 @@ func (c *Consumer) take(ctx, work context.Context, consumer jetstream.Consumer) 
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Drain)() // what is on its way already is still handled
 	for {
+		c.asking.RLock()
+		if ctx.Err() != nil {
+			messages.Drain() // now, so that Next asks for nothing
+		}
 		m, err := messages.Next()
+		c.asking.RUnlock()
 		if err != nil {
 			return err
 		}
 		began := time.Now()
-		c.handle(work, m)
+		c.handle(ctx, work, m)
 		if time.Since(began) > c.cfg.AckWait/2 {
 			return nil // after a reconnection, a second event may have come meanwhile, and be too old now
 		}
 	}
 }
 
-// handle settles one event.
-func (c *Consumer) handle(ctx context.Context, m jetstream.Msg) {
+// handle settles one event. Run ends with Run's context, ctx with the time for what still runs then.
+func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 	out := Outcome{Subject: m.Subject()}
 	meta, err := m.Metadata()
 	if err != nil { // not a consumer's message: can't be
@@ -333,10 +348,16 @@ func (c *Consumer) handle(ctx context.Context, m jetstream.Msg) {
 		out.Err = fmt.Errorf("jetstream: delivered %d times, and no function came to its end: the workers crashed, or were cut off", out.Try-1)
 		c.bury(ctx, m, meta, &out)
 	default:
-		began := time.Now()
-		out.Err = c.call(ctx, out.Event)
-		out.Function = time.Since(began)
+		away := c.attempt(run, ctx, &out)
 		switch {
+		case away:
+			c.asking.Lock() // or else one who has asked before Run ended gets it back, and it counts again and again
+			err := m.Nak()
+			c.asking.Unlock()
+			if err != nil {
+				c.cannotGiveBack(ctx, &out, err)
+			}
+			return // attempt has told of it
 		case out.Err == nil:
 			out.Result = Handled
 			err = m.Ack()
@@ -358,6 +379,36 @@ func (c *Consumer) handle(ctx context.Context, m jetstream.Msg) {
 	}
 }
 
+// maxTemporaryWait bounds the back-off in place: what was away is noticed within seconds of its return.
+const maxTemporaryWait = 5 * time.Second
+
+// attempt calls the function, again and again while its error is Temporary. It reports whether it still was when Run ended.
+func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
+	for try := 1; ; try++ {
+		began := time.Now()
+		out.Err = c.call(ctx, out.Event)
+		out.Function = time.Since(began)
+		if !verifier.IsTemporary(out.Err) || verifier.IsDiscard(out.Err) {
+			return false
+		}
+		out.Result = Retried
+		c.logAway(ctx, out)
+		if c.cfg.Observer != nil {
+			c.cfg.Observer(ctx, *out)
+		}
+		wait := time.NewTimer(max(min(c.cfg.Backoff(min(try, c.cfg.MaxTries)), maxTemporaryWait), 10*time.Millisecond)) // zero would spin
+		select {
+		case <-run.Done():
+			wait.Stop()
+			return true
+		case <-wait.C:
+		}
+		if c.stream.nc.IsClosed() { // which ends Run, too
+			return true
+		}
+	}
+}
+
 // retry lets the event come again. Should the message be lost, it does so after AckWait.
 func (c *Consumer) retry(ctx context.Context, m jetstream.Msg, out *Outcome) {
 	out.Result = Retried
@@ -366,8 +417,12 @@ func (c *Consumer) retry(ctx context.Context, m jetstream.Msg, out *Outcome) {
 		delay = 0
 	}
 	if err := m.NakWithDelay(max(delay, 0)); err != nil {
-		c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
+		c.cannotGiveBack(ctx, out, err)
 	}
+}
+
+func (c *Consumer) cannotGiveBack(ctx context.Context, out *Outcome, err error) {
+	c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
 }
 
 // bury puts the event among the dead letters, and only then takes it out of the stream.
@@ -442,5 +497,15 @@ func (c *Consumer) log(ctx context.Context, out *Outcome) {
 		c.cfg.Logger.WarnContext(ctx, "jetstream: the event was not handled, and comes again", attrs...)
 	case DeadLettered:
 		c.cfg.Logger.ErrorContext(ctx, "jetstream: the event is among the dead letters now", attrs...)
+	}
+}
+
+// logAway tells of a Temporary error, once in a while for all the workers: all have the same.
+func (c *Consumer) logAway(ctx context.Context, out *Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.toldAway) > 30*time.Second {
+		c.toldAway = time.Now()
+		c.cfg.Logger.WarnContext(ctx, "jetstream: the function can't work for now; its event is kept and tried again", append(out.attrs(), slog.Any("error", out.Err))...)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"AnAcknowledgedEventIsInTheStream":              stored,
 		"AnEventThatIsTooLargeIsAnError":                tooLarge,
 		"AFailureComesAgainAfterTheBackOff":             backOff,
+		"AnOutageLeavesNoDeadLetters":                   outage,
+		"AnOutageEndsInAnotherFailure":                  outageThenFailure,
+		"TheEndGivesBackWhatWaitsForAnOutage":           endInOutage,
+		"TheEndOfAnOutageIsNoticedWithinSeconds":        outageBackOff,
 		"ADiscardDoesNotComeAgain":                      discard,
 		"TheLastTryGoesToTheDeadLettersWithItsReason":   deadLetter,
 		"ADeadLetterIsPutBack":                          redrive,
@@ -327,6 +332,102 @@ func backOff(t *testing.T, nc *nats.Conn) {
 	for i, d := range delays {
 		assert.GreaterOrEqual(t, at[i+1].Sub(at[i]), d-20*time.Millisecond, "try %d came too early", i+2)
 	}
+}
+
+var errAway = fmt.Errorf("save: %w", verifier.Temporary(errors.New("the database is away")))
+
+func outage(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	const events = 20
+	for i := range events {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	var back atomic.Bool
+	f.run(func(context.Context, *walletcrew.Event) error {
+		if back.Load() {
+			return nil
+		}
+		return errAway
+	}, jetstream.ConsumerConfig{MaxTries: 2, Concurrency: 4, AckWait: 300 * time.Millisecond})
+	tries := map[string]int{}
+	for began := time.Now(); time.Since(began) < time.Second; { // more than AckWait, and than MaxTries
+		o := f.outcome()
+		assert.Equal(t, jetstream.Retried, o.Result)
+		assert.Equal(t, 1, o.Try, "the server must not deliver what is kept here")
+		require.True(t, verifier.IsTemporary(o.Err), "%v", o.Err)
+		tries[o.Event.ID]++
+	}
+	assert.Len(t, tries, 4, "no other event is taken while the function can't work")
+	for id, n := range tries {
+		assert.Greater(t, n, 4, "event %s must be tried again and again", id)
+	}
+	back.Store(true)
+	for handled := 0; handled < events; {
+		o := f.outcome()
+		assert.Equal(t, 1, o.Try)
+		if o.Result == jetstream.Handled {
+			handled++
+		}
+	}
+	f.emptiesItself()
+	assert.Empty(t, f.deadLetters(), "an outage is no event's fault")
+}
+
+func outageThenFailure(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	calls := 0
+	f.run(func(context.Context, *walletcrew.Event) error {
+		if calls++; calls%2 == 1 {
+			return errAway
+		}
+		return errors.New("a bug")
+	}, jetstream.ConsumerConfig{MaxTries: 2, Concurrency: 1})
+	for _, want := range []struct {
+		result jetstream.Result
+		try    int
+	}{{jetstream.Retried, 1}, {jetstream.Retried, 1}, {jetstream.Retried, 2}, {jetstream.DeadLettered, 2}} {
+		o := f.outcome()
+		assert.Equal(t, want.result, o.Result)
+		assert.Equal(t, want.try, o.Try)
+	}
+	f.emptiesItself()
+	dead := f.deadLetters()
+	require.Len(t, dead, 1)
+	assert.Equal(t, "a bug", dead[0].Reason)
+	assert.Equal(t, 2, dead[0].Tries)
+}
+
+func endInOutage(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	end := f.run(func(context.Context, *walletcrew.Event) error { return errAway }, jetstream.ConsumerConfig{
+		MaxTries: 1,
+		Backoff:  func(int) time.Duration { return time.Hour },
+	})
+	assert.Equal(t, jetstream.Retried, f.outcome().Result)
+	began := time.Now()
+	require.NoError(t, end())
+	f.run(ok, jetstream.ConsumerConfig{MaxTries: 1})
+	o := f.outcome()
+	assert.Equal(t, jetstream.Handled, o.Result, "the event is given back, not given up")
+	assert.LessOrEqual(t, o.Try, 2, "it counts as one delivery at most") // NATS 2.9 doesn't count it
+	assert.Less(t, time.Since(began), 4*time.Second, "it is given back at once")
+	f.emptiesItself()
+}
+
+func outageBackOff(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	calls := 0
+	f.run(func(context.Context, *walletcrew.Event) error {
+		if calls++; calls == 1 {
+			return errAway
+		}
+		return nil
+	}, jetstream.ConsumerConfig{Backoff: func(int) time.Duration { return time.Hour }})
+	assert.Equal(t, jetstream.Retried, f.outcome().Result)
+	assert.Equal(t, jetstream.Handled, f.outcome().Result, "nobody waits an hour when the database is back")
 }
 
 func discard(t *testing.T, nc *nats.Conn) {
