@@ -345,7 +345,7 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 		out.Result = Unmatched
 		err = m.Ack()
 	case out.Try > 2*c.cfg.MaxTries:
-		out.Err = fmt.Errorf("jetstream: delivered %d times, and no function came to its end: the workers crashed, or were cut off", out.Try-1)
+		out.Err = fmt.Errorf("jetstream: delivered %d times and never settled: the workers crashed or were cut off, or its dead letter couldn't be stored", out.Try-1)
 		c.bury(ctx, m, meta, &out)
 	default:
 		away := c.attempt(run, ctx, &out)
@@ -425,10 +425,12 @@ func (c *Consumer) cannotGiveBack(ctx context.Context, out *Outcome, err error) 
 	c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
 }
 
+var errNotBuried = errors.New("it can't be put among the dead letters")
+
 // bury puts the event among the dead letters, and only then takes it out of the stream.
 func (c *Consumer) bury(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, out *Outcome) {
 	if err := c.stream.publishDeadLetter(ctx, c.cfg.Name, m, meta, out.Err); err != nil {
-		out.Err = fmt.Errorf("%w (and it can't be put among the dead letters: %w)", out.Err, err)
+		out.Err = fmt.Errorf("%w (and %w: %w)", out.Err, errNotBuried, err)
 		c.retry(ctx, m, out)
 		return
 	}
@@ -494,6 +496,11 @@ func (c *Consumer) log(ctx context.Context, out *Outcome) {
 	case Discarded:
 		c.cfg.Logger.WarnContext(ctx, "jetstream: the function discarded the event", attrs...)
 	case Retried:
+		if errors.Is(out.Err, errNotBuried) {
+			c.cfg.Logger.ErrorContext(ctx, "jetstream: the event is a dead letter, but can't be stored as one: it stays in the stream and is tried again",
+				append(attrs, slog.String("dead_letters", c.stream.deadLetters().Name))...)
+			break
+		}
 		c.cfg.Logger.WarnContext(ctx, "jetstream: the event was not handled, and comes again", attrs...)
 	case DeadLettered:
 		c.cfg.Logger.ErrorContext(ctx, "jetstream: the event is among the dead letters now", attrs...)

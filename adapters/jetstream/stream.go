@@ -34,8 +34,10 @@ type StreamConfig struct {
 	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h. A server holds the ids of this
 	// time in memory, some 200 bytes each.
 	DuplicateWindow time.Duration
-	// MaxBytes and MaxMsgs limit the stream. 0: as much as the server allows. At the limit, publishing fails with
-	// [ErrStreamFull], and nothing that is in the stream is dropped.
+	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
+	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.
+	// While that of the dead letters is full, an event that should go there stays where it is and is tried again. A stream that
+	// exists keeps its own limits.
 	MaxBytes, MaxMsgs int64
 	// KeepFor decides what the stream is. 0, the default: a work queue. An event stays until it was handled, however long that
 	// takes, and is then removed; each goes to one consumer, and the patterns of two consumers may not overlap. Otherwise a log:
@@ -196,8 +198,8 @@ func (s *Stream) deadLetters() jetstream.StreamConfig {
 		Discard:     jetstream.DiscardNew,
 		Retention:   jetstream.LimitsPolicy,
 		Replicas:    s.cfg.Replicas,
-		MaxBytes:    -1,
-		MaxMsgs:     -1,
+		MaxBytes:    orUnlimited(s.cfg.MaxBytes),
+		MaxMsgs:     orUnlimited(s.cfg.MaxMsgs),
 	}
 }
 

@@ -48,6 +48,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"APanicIsAFailure":                              panics,
 		"WhatCannotBeParsedIsADeadLetter":               unparsable,
 		"NothingIsLostWhileDeadLettersCannotBeStored":   deadLettersFull,
+		"TheLimitsHoldForTheDeadLettersToo":             deadLettersLimited,
 		"AFunctionLongerThanAckWaitRunsOnce":            longFunction,
 		"APatternTakesWhatItMatches":                    patterns,
 		"SeveralPatterns":                               severalPatterns,
@@ -133,7 +134,9 @@ func (f *fixture) publish(tenant string, name walletcrew.EventName, body string)
 // run starts a consumer; end ends it, and returns what Run did.
 func (f *fixture) run(fn verifier.HandlerFunc, cfg jetstream.ConsumerConfig) (end func() error) {
 	f.t.Helper()
-	cfg.Logger = Quiet
+	if cfg.Logger == nil {
+		cfg.Logger = Quiet
+	}
 	cfg.Observer = func(_ context.Context, o jetstream.Outcome) { f.outcomes <- o }
 	if cfg.Backoff == nil {
 		cfg.Backoff = func(int) time.Duration { return 10 * time.Millisecond }
@@ -589,6 +592,58 @@ func deadLettersFull(t *testing.T, nc *nats.Conn) {
 	limit(-1)
 	f.emptiesItself()
 	assert.Len(t, f.deadLetters(), 1)
+}
+
+func deadLettersLimited(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.MaxMsgs, c.MaxBytes = 2, 1<<20 })
+	s, err := f.js.Stream(t.Context(), f.cfg.Name+"_DEAD")
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, s.CachedInfo().Config.MaxMsgs)
+	assert.EqualValues(t, 1<<20, s.CachedInfo().Config.MaxBytes)
+
+	var log lockedBuffer
+	f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{
+		MaxTries: 1,
+		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	for i := range 2 {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+		assert.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	}
+	f.publish("acme", "Pass:Created", `{"__id":"2"}`)
+	for range 3 {
+		o := f.outcome()
+		assert.Equal(t, jetstream.Retried, o.Result)
+		assert.ErrorIs(t, o.Err, jetstream.ErrStreamFull)
+	}
+	assert.Equal(t, 1, f.left(f.cfg.Name), "the event stays in the stream while its dead letter can't be stored")
+	assert.Contains(t, log.String(), "level=ERROR msg=\"jetstream: the event is a dead letter, but can't be stored as one")
+	assert.Contains(t, log.String(), "dead_letters="+f.cfg.Name+"_DEAD")
+	require.NoError(t, f.deadLetters()[0].Delete(t.Context()), "somebody makes room")
+	f.emptiesItself()
+	var ids []string
+	for _, d := range f.deadLetters() {
+		ids = append(ids, d.Event.ID)
+	}
+	assert.Equal(t, []string{"1", "2"}, ids)
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func longFunction(t *testing.T, nc *nats.Conn) {
