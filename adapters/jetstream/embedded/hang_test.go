@@ -1,0 +1,105 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// A server that hangs takes no bytes: once the socket's buffers are full, a write to it blocks, and with it all that use the
+// connection, until FlusherTimeout ends it.
+func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
+	const senders, bodySize, limit = 64, 300 << 10, 2 * time.Second
+	server := startProcess(t, embedded.Options{Dir: t.TempDir(), Listen: freeAddress(t), SyncInterval: time.Minute})
+	nc, err := jetstream.Connect(server.url)
+	require.NoError(t, err)
+	defer nc.Close()
+	stream, err := jetstream.EnsureStream(t.Context(), nc, jetstream.StreamConfig{})
+	require.NoError(t, err)
+	p, err := jetstream.NewPublisher(t.Context(), stream)
+	require.NoError(t, err)
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	h := verifier.NewHandler(v, p.Handle, verifier.WithTimeout(limit), verifier.WithLogger(suite.Quiet))
+
+	var acked, refused, slowest atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	for n := range senders {
+		running.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				body := append(fmt.Appendf(nil, `{"__id":"%d-%d","x":"`, n, i), bytes.Repeat([]byte("x"), bodySize)...)
+				body = append(body, `"}`...)
+				r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+				r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(secret, body))
+				r.Header.Set(walletcrew.HeaderEventName, "Pass:Installed")
+				r.Header.Set(walletcrew.HeaderTenantID, "acme")
+				w := httptest.NewRecorder()
+				began := time.Now()
+				h.ServeHTTP(w, r)
+				took := int64(time.Since(began))
+				for old := slowest.Load(); took > old && !slowest.CompareAndSwap(old, took); old = slowest.Load() {
+				}
+				switch w.Code {
+				case http.StatusNoContent:
+					acked.Add(1)
+				case http.StatusServiceUnavailable:
+					refused.Add(1)
+					time.Sleep(20 * time.Millisecond)
+				default:
+					t.Error("answered", w.Code)
+				}
+			}
+		})
+	}
+	until := func(n int64) {
+		t.Helper()
+		n += acked.Load()
+		require.Eventually(t, func() bool { return acked.Load() >= n }, 30*time.Second, 5*time.Millisecond)
+	}
+	until(2 * senders)
+	require.NoError(t, server.cmd.Process.Signal(syscall.SIGSTOP))
+	slowest.Store(0)
+	var goroutines int
+	var heap uint64
+	for began := time.Now(); time.Since(began) < 4*limit; time.Sleep(50 * time.Millisecond) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		goroutines, heap = max(goroutines, runtime.NumGoroutine()), max(heap, m.HeapAlloc)
+	}
+	before := acked.Load()
+	answered := refused.Load()
+	require.NoError(t, server.cmd.Process.Signal(syscall.SIGCONT))
+	continued := time.Now()
+	until(senders)
+	recovered := time.Since(continued)
+	stop()
+	running.Wait()
+	t.Logf("%d acknowledged before, %d refused in %s; slowest %s, up to %d goroutines and %d MiB; recovered after %s",
+		before, answered, 4*limit, time.Duration(slowest.Load()).Round(time.Millisecond), goroutines, heap>>20, recovered.Round(time.Millisecond))
+	assert.Less(t, time.Duration(slowest.Load()), limit+1500*time.Millisecond, "no delivery waits longer than its time, but for a busy machine")
+	assert.Greater(t, answered, int64(4*senders), "once a write has failed, deliveries are refused at once")
+	assert.Less(t, goroutines, 4*senders+40, "what was answered doesn't go on waiting")
+	assert.Less(t, heap, uint64(400<<20), "the bodies of what was answered are let go")
+	assert.Less(t, recovered, 10*time.Second)
+}
