@@ -32,7 +32,7 @@ type StreamConfig struct {
 	// than one takes a cluster.
 	Replicas int
 	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h. A server holds the ids of this
-	// time in memory, some 200 bytes each.
+	// time in memory, some 140 bytes each.
 	DuplicateWindow time.Duration
 	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
 	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,4 +158,71 @@ func send(b *testing.B, address string, requests []string, next func() (int, boo
 			}
 		}
 	}
+}
+
+// BenchmarkSizes measures what an event of 600 bytes takes: on the stream's disk, and in the server's memory for the duplicate
+// window, which is what is left when the stream was emptied.
+//
+//	go test -run - -bench Sizes -benchtime 100000x
+func BenchmarkSizes(b *testing.B) {
+	dir := b.TempDir()
+	s := start(b, embedded.Options{Dir: dir, SyncInterval: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	nc, err := s.Connect()
+	require.NoError(b, err)
+	b.Cleanup(nc.Close)
+	stream, err := jetstream.EnsureStream(b.Context(), nc, jetstream.StreamConfig{})
+	require.NoError(b, err)
+	p, err := jetstream.NewPublisher(b.Context(), stream)
+	require.NoError(b, err)
+	before := heap()
+	timed(32, 0, b.N, func(next func() (int, bool)) {
+		for i, ok := next(); ok; i, ok = next() {
+			e, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, installed(i))
+			if err == nil {
+				e.TenantID = "acme"
+				err = p.Handle(b.Context(), e)
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	var onDisk int64
+	require.NoError(b, filepath.WalkDir(filepath.Join(dir, "jetstream", "$G", "streams", "WALLETCREW", "msgs"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		onDisk += info.Size()
+		return err
+	}))
+	js, err := natsjs.New(nc)
+	require.NoError(b, err)
+	info, err := js.Stream(b.Context(), "WALLETCREW")
+	require.NoError(b, err)
+	accounted := info.CachedInfo().State.Bytes
+	require.NoError(b, info.Purge(b.Context()))
+	after := heap()
+	b.ReportMetric(float64(len(installed(b.N))), "body-B/event")
+	b.ReportMetric(float64(onDisk)/float64(b.N), "disk-B/event")
+	b.ReportMetric(float64(accounted)/float64(b.N), "MaxBytes-B/event")
+	b.ReportMetric(float64(after-before)/float64(b.N), "memory-B/event")
+	b.ReportMetric(0, "ns/op")
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what finalizers held
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// installed is a Pass:Installed of about 600 bytes.
+func installed(i int) []byte {
+	return fmt.Appendf(nil, `{"__id":"%08d-6f0e-4c55-9a55-0a3c2f5f9d10","passId":"%08d-4b1c-4f0e-8d35-5e0f6c1b7a21","passType":"loyalty-card-2026","passKind":"customerCard",`+
+		`"identifiers":{"customerId":"C-%08d","email":"someone.%08d@customers.example","phone":"+33 6 12 34 56 78"},"metadata":{"store":"Paris-Rivoli","language":"fr-FR","level":"gold"},`+
+		`"device":"apple","additionalInformation":{"registrationInformation":{"activeRegistrationCount":1,"totalRegistrationCount":2},`+
+		`"registrationSource":{"tags":["instore","poster"],"medium":"qr","origin":"https://shop.example/loyalty","userAgent":"Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X)"}}}`, i, i, i, i)
 }
