@@ -41,7 +41,7 @@ func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
 	require.NoError(t, err)
 	h := verifier.NewHandler(v, p.Handle, verifier.WithTimeout(limit), verifier.WithLogger(suite.Quiet))
 
-	var acked, refused, slowest atomic.Int64
+	var acked, refused, slowest, fastest atomic.Int64 // fastest: of those that were refused
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var running sync.WaitGroup
@@ -65,6 +65,8 @@ func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
 					acked.Add(1)
 				case http.StatusServiceUnavailable:
 					refused.Add(1)
+					for old := fastest.Load(); took < old && !fastest.CompareAndSwap(old, took); old = fastest.Load() {
+					}
 					time.Sleep(20 * time.Millisecond)
 				default:
 					t.Error("answered", w.Code)
@@ -79,7 +81,8 @@ func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
 	}
 	until(2 * senders)
 	require.NoError(t, server.cmd.Process.Signal(syscall.SIGSTOP))
-	slowest.Store(0)
+	calm := time.Duration(slowest.Swap(0))
+	fastest.Store(int64(time.Hour))
 	var goroutines int
 	var heap uint64
 	for began := time.Now(); time.Since(began) < 4*limit; time.Sleep(50 * time.Millisecond) {
@@ -88,18 +91,17 @@ func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
 		goroutines, heap = max(goroutines, runtime.NumGoroutine()), max(heap, m.HeapAlloc)
 	}
 	before := acked.Load()
-	answered := refused.Load()
+	answered, longest, shortest := refused.Load(), time.Duration(slowest.Load()), time.Duration(fastest.Load())
 	require.NoError(t, server.cmd.Process.Signal(syscall.SIGCONT))
 	continued := time.Now()
 	until(senders)
 	recovered := time.Since(continued)
 	stop()
 	running.Wait()
-	t.Logf("%d acknowledged before, %d refused in %s; slowest %s, up to %d goroutines and %d MiB; recovered after %s",
-		before, answered, 4*limit, time.Duration(slowest.Load()).Round(time.Millisecond), goroutines, heap>>20, recovered.Round(time.Millisecond))
-	assert.Less(t, time.Duration(slowest.Load()), limit+1500*time.Millisecond, "no delivery waits longer than its time, but for a busy machine")
-	assert.Greater(t, answered, int64(4*senders), "once a write has failed, deliveries are refused at once")
+	t.Logf("%d acknowledged before, in %s at most; %d refused in %s, the slowest in %s, the fastest in %s, up to %d goroutines and %d MiB; recovered after %s",
+		before, calm.Round(time.Millisecond), answered, 4*limit, longest.Round(time.Millisecond), shortest.Round(time.Millisecond), goroutines, heap>>20, recovered.Round(time.Millisecond))
+	assert.Less(t, longest, limit+max(1500*time.Millisecond, 4*calm), "no delivery waits longer than its time, but for a busy machine")
+	assert.Less(t, shortest, limit/4, "once a write has failed, deliveries are refused at once")
 	assert.Less(t, goroutines, 4*senders+40, "what was answered doesn't go on waiting")
 	assert.Less(t, heap, uint64(400<<20), "the bodies of what was answered are let go")
-	assert.Less(t, recovered, 10*time.Second)
 }
