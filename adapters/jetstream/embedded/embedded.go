@@ -119,7 +119,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	ns, err := s.start(ctx, opts)
 	if err != nil {
-		_ = lock.Close()
+		unlock(lock)
 		return nil, err
 	}
 	s.server = ns
@@ -264,7 +264,7 @@ func (s *Server) Close() {
 		if ns := s.running(); ns != nil {
 			stop(ns)
 		}
-		_ = s.lock.Close() // which unlocks it
+		unlock(s.lock)
 	})
 }
 

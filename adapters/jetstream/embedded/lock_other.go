@@ -15,3 +15,5 @@ func lockFile(name string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+func unlock(f *os.File) { _ = f.Close() }

@@ -24,3 +24,9 @@ func lockFile(name string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// unlock ends the lock at once, also where a child process that is being started has a copy of the file still.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	_ = f.Close()
+}
