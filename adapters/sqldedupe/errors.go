@@ -14,7 +14,7 @@ import (
 // ErrSchema means that the table is missing, or isn't what the schema says. Use errors.Is.
 var ErrSchema = errors.New("sqldedupe: the table is missing or has another shape")
 
-// codes are what the engines call a failure: SQLSTATEs of PostgreSQL, numbers of MySQL, texts of SQLite. The drivers aren't
+// codes are what the engines call a failure: SQLSTATEs of PostgreSQL ("23*" is the whole class), numbers of MySQL, texts of SQLite. The drivers aren't
 // imported here, so an error is known by what it has in common with all drivers.
 type codes struct {
 	postgres, mysql []string
@@ -29,6 +29,7 @@ var (
 	noDatabase = codes{[]string{"3D000"}, []string{"1049"}, "unable to open database file"}
 	readOnly   = codes{[]string{"25006"}, []string{"1290", "1792", "1836"}, "readonly database"}
 	full       = codes{[]string{"53100"}, []string{"1021", "1114"}, "disk is full"}
+	refused    = codes{[]string{"23*", "44*", "P0*"}, nil, "constraint failed"}           // for what is in the transaction
 	transient  = codes{[]string{"40001", "40P01"}, []string{"1213", "1020"}, "is locked"} // deadlocks and the like: nothing was done
 )
 
@@ -39,7 +40,8 @@ func (c codes) match(err error) bool {
 		error
 		SQLState() string
 	}](err); ok {
-		return slices.Contains(c.postgres, e.SQLState())
+		state := e.SQLState()
+		return slices.Contains(c.postgres, state) || len(state) > 2 && slices.Contains(c.postgres, state[:2]+"*")
 	}
 	text := err.Error()
 	if m := mysqlNumber.FindStringSubmatch(text); m != nil {

@@ -68,7 +68,7 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 //
 // Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil. All errors
 // are to be delivered again, ErrNoID too: nothing is dropped in silence. Those of the database are [verifier.Temporary] (503), as
-// far as they don't come from fn. An error of the commit leaves open whether it took
+// far as they don't come from fn, and the commit isn't refused for what fn did (a deferred constraint). An error of the commit leaves open whether it took
 // place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait, at the cost
 // of two more commits.
 func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) verifier.HandlerFunc {
@@ -77,8 +77,11 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 	}
 	return func(ctx context.Context, e *walletcrew.Event) error {
 		k, err := key(e)
+		if err == nil {
+			err = checkKey(k)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("sqldedupe: the key of the event: %w", err)
 		}
 		tx, first, err := d.begin(ctx, k)
 		if err != nil {
@@ -92,7 +95,11 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 			return err
 		}
 		if err := tx.Commit(); err != nil {
-			return verifier.Temporary(fmt.Errorf("sqldedupe: commit: %w", d.explain(err)))
+			err = fmt.Errorf("sqldedupe: commit: %w", d.explain(err))
+			if refused.match(err) {
+				return err
+			}
+			return verifier.Temporary(err)
 		}
 		d.purgeIfDue(ctx)
 		return nil

@@ -220,6 +220,39 @@ func TestWhatAKilledConnectionLeftIsDoneByTheNext(t *testing.T) {
 	})
 }
 
+// A worker holds an event whose error is Temporary until it passes by itself, which what is the event's own never does.
+func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
+	t.Parallel()
+	d := engines[0].open(t)
+	deduper, counter := d.ready(t), d.counter(t)
+	child := counter + "_child"
+	d.exec(t, "CREATE TABLE "+child+" (n INT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+	t.Cleanup(func() { _, _ = d.db.ExecContext(context.Background(), "DROP TABLE "+child) })
+	twice := deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+child+" VALUES (1), (1)")
+		return err
+	})
+	err := twice(t.Context(), event("e-1"))
+	require.ErrorContains(t, err, "commit")
+	assert.False(t, verifier.IsTemporary(err), "the commit is refused for what the function did: %v", err)
+
+	for _, key := range []string{"", "é", strings.Repeat("x", 513)} {
+		wrong := deduper.Once(func(*walletcrew.Event) (string, error) { return key, nil }, add(counter))
+		err := wrong(t.Context(), event("e-2"))
+		require.ErrorContains(t, err, "the key")
+		assert.False(t, verifier.IsTemporary(err), "the key is wrong for good: %v", err)
+	}
+
+	killed := deduper.Once(sqldedupe.Key, func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+		d.killConnection(t, tx)
+		return nil
+	})
+	err = killed(t.Context(), event("e-3"))
+	require.Error(t, err)
+	assert.True(t, verifier.IsTemporary(err), "the connection broke: %v", err)
+	assert.Zero(t, d.count(t, "SELECT n FROM "+counter))
+}
+
 func (d *database) killConnection(t *testing.T, tx *sql.Tx) {
 	t.Helper()
 	id, kill := "SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%d)"
