@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -350,6 +351,14 @@ func FuzzClientResponse(f *testing.F) {
 	f.Add(302, "Location", "http://other.example/%zz", []byte(""), uint16(1))
 	f.Add(200, "", "", []byte(strings.Repeat("[", 20000)), uint16(1))
 	f.Add(500, "", "", []byte(mockedKey+`\u0`), uint16(6000))
+	f.Add(401, "X-Echo", mockedKey, []byte(`{"title":"`+strings.ReplaceAll(mockedKey, "k", `\u006b`)+`"}`), uint16(1))
+	f.Add(403, "Content-Type", "text/html", []byte("<TITLE>"+strings.ReplaceAll(mockedKey, "k", "&#107;")), uint16(3000))
+	f.Add(101, "Upgrade", "x", []byte("{}"), uint16(1))
+	f.Add(200, "", "", []byte("[{},"), uint16(60000))
+	f.Add(200, "", "", []byte(" "), uint16(65535))
+	f.Add(200, "", "", []byte(`{"id":"Ab3xY","signatureSecret":"[redacted]"}`), uint16(1))
+	f.Add(429, "Retry-After", " -1 ", []byte(`null`), uint16(1))
+	f.Add(404, "", "", []byte(`{"errors":{"a":"b","c":[1],"d":["e",""]}}`), uint16(1))
 	f.Fuzz(func(t *testing.T, status int, name, value string, body []byte, repeat uint16) {
 		var read int64
 		answer := roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -374,8 +383,14 @@ func FuzzClientResponse(f *testing.F) {
 		client := clientOn(t, answer, walletcrew.WithRetries(1, 0, 0))
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
+		allocated := allocatedBytes()
 		check := func(got bool, err error) {
 			t.Helper()
+			now := allocatedBytes() // all of it, what is free again included
+			if now-allocated > 64<<20+256*uint64(read) {
+				t.Fatalf("%d bytes were allocated for an answer of %d", now-allocated, read)
+			}
+			defer func() { allocated = allocatedBytes() }()
 			if got == (err != nil) {
 				t.Fatalf("a value or an error, not %v and %v", got, err)
 			}
@@ -418,4 +433,10 @@ func FuzzClientResponse(f *testing.F) {
 		err = client.Do(ctx, "QUERY", "things", nil, &out)
 		check(err == nil, err)
 	})
+}
+
+func allocatedBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

@@ -672,10 +672,12 @@ func FuzzParseEvent(f *testing.F) {
 		names := append(slices.Clone(knownEvents), "Order:Shipped", "pass.created")
 		name := names[int(uint(which)%uint(len(names)))]
 		before := bytes.Clone(body)
+		defer func() { // after all that is done with the event
+			if !bytes.Equal(before, body) {
+				t.Errorf("the body was changed: %q, now %q", before, body)
+			}
+		}()
 		e, err := walletcrew.ParseEvent(name, body)
-		if !bytes.Equal(before, body) {
-			t.Fatal("the body was changed")
-		}
 		if err != nil {
 			if e != nil {
 				t.Fatal("an event and an error")
@@ -690,6 +692,15 @@ func FuzzParseEvent(f *testing.F) {
 		var own map[string]json.RawMessage
 		if err := e.Decode(&own); err != nil {
 			t.Fatalf("encoding/json refuses what ParseEvent accepts: %v", err)
+		}
+		if e.DataErr == nil { // what fits the event's type in ParseEvent fits it in Decode, and is the same
+			data := reflect.New(reflect.TypeOf(e.Data).Elem()).Interface()
+			if err := e.Decode(data); err != nil {
+				t.Fatalf("Decode refuses what ParseEvent made a %T of: %v", e.Data, err)
+			}
+			if !reflect.DeepEqual(data, e.Data) {
+				t.Fatalf("Decode makes %+v of what is %+v in Data", data, e.Data)
+			}
 		}
 		members := e.Members()
 		if !maps.EqualFunc(own, members, func(a, b json.RawMessage) bool { return bytes.Equal(bytes.TrimSpace(a), bytes.TrimSpace(b)) }) {
@@ -730,5 +741,8 @@ func FuzzParseEvent(f *testing.F) {
 			t.Fatalf("written again it differs: %s, %s (%v)", written, rewritten, err)
 		}
 		_ = fmt.Sprintf("%+v", e)
+		if !bytes.Equal(e.Raw, before) {
+			t.Fatalf("Raw was changed: %q, now %q", before, e.Raw)
+		}
 	})
 }

@@ -489,7 +489,22 @@ func FuzzVerifySignature(f *testing.F) {
 	f.Add([]byte(nil), walletcrew.Sign("", nil), "")
 	f.Add([]byte("x"), walletcrew.Sign("s", []byte("x")), "s")
 	f.Add([]byte("x"), base64.URLEncoding.EncodeToString(sum("s", []byte("x"))), "s")
+	for _, length := range []int{63, 64, 65, 200} { // around SHA-256's block: a longer key is hashed first
+		secret := walletcrew.Secret(strings.Repeat("k", length))
+		f.Add([]byte(vectorBody), hex.EncodeToString(sum(secret, []byte(vectorBody))), string(secret))
+	}
+	f.Add([]byte(vectorBody), strings.Repeat(" ", 20)+vectorBase64, string(vectorSecret)) // 64 characters with the spaces
+	f.Add([]byte(vectorBody), strings.ToUpper(vectorHex[:32])+vectorHex[32:], string(vectorSecret))
+	f.Add([]byte(vectorBody), "sha256=sha256="+vectorHex, string(vectorSecret))
+	f.Add([]byte(vectorBody), vectorBase64[:42]+"B=", string(vectorSecret)) // bits over the end
+	f.Add([]byte(vectorBody), vectorHex, "[redacted]")
 	f.Fuzz(func(t *testing.T, body []byte, header, secret string) {
+		before := bytes.Clone(body)
+		defer func() {
+			if !bytes.Equal(before, body) {
+				t.Errorf("the body was changed: %q, now %q", before, body)
+			}
+		}()
 		check := func(header string) {
 			err := walletcrew.VerifySignature(body, header, walletcrew.Secret(secret))
 			want := secret != "" && hmac.Equal(decodeByLength(header), sum(walletcrew.Secret(secret), body))
@@ -499,6 +514,15 @@ func FuzzVerifySignature(f *testing.F) {
 			// Another secret beside it changes nothing.
 			if err == nil && walletcrew.VerifySignature(body, header, "another", walletcrew.Secret(secret)) != nil {
 				t.Errorf("a second secret made a good signature bad: %q", header)
+			}
+			// A prepared key says the same.
+			if key, keyErr := walletcrew.NewKey(walletcrew.Secret(secret)); keyErr == nil {
+				parsed, parseErr := walletcrew.ParseSignature(header)
+				if parseErr == nil && key.Matches(body, parsed) != want {
+					t.Errorf("the key says %v for the signature %q, an independent computation %v", !want, header, want)
+				}
+			} else if secret != "" {
+				t.Errorf("no key can be made of the secret %q: %v", secret, keyErr)
 			}
 		}
 		check(header)
