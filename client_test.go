@@ -98,6 +98,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		"429":                              {always(429, ""), all, false},
 		"connection refused":               {failing(errRefused), all, false},
 		"unknown host":                     {failing(&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}), all, false},
+		"the SOCKS proxy refused":          {failing(&net.OpError{Op: "socks connect", Err: errRefused}), all, false},
 		"the proxy refused the connection": {failing(&net.OpError{Op: "proxyconnect", Err: errRefused}), all, false},
 		"reset after the write":            {failing(errReset), safe, true},
 		"a wrapped reset":                  {failing(fmt.Errorf("otel: %w", errReset)), safe, true},
@@ -283,7 +284,11 @@ func TestManyRetriesDoNotOverflowTheWait(t *testing.T) {
 			_, err := clientOn(t, transport, walletcrew.WithRetries(80, wait, 2000*time.Hour)).Webhooks.Get(context.Background(), "Ab3xY")
 			require.Error(t, err)
 			for n := range 80 {
-				require.LessOrEqual(t, (*times)[n+1].Sub((*times)[n]), 2000*time.Hour)
+				waited := (*times)[n+1].Sub((*times)[n])
+				require.LessOrEqual(t, waited, 2000*time.Hour)
+				if wait == 1000*time.Hour {
+					require.Positivef(t, waited, "the wait before retry %d: a ceiling that runs over is no reason not to wait", n+1)
+				}
 			}
 		}
 	})
@@ -432,6 +437,21 @@ func TestACancelledContextEndsTheCallAtOnce(t *testing.T) {
 			})
 		})
 	}
+	t.Run("just when a failure is answered", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(context.Background())
+		transport, attempts := inTurn(func(req *http.Request) (*http.Response, error) {
+			cancel()
+			return respond(req, 503, `{"title":"Down"}`), nil
+		})
+		var out bytes.Buffer
+		client := clientOn(t, transport, walletcrew.WithLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		_, err := client.Webhooks.Get(ctx, "Ab3xY")
+		require.ErrorIs(t, err, context.Canceled, "the caller sees that it was ended")
+		require.ErrorIs(t, err, walletcrew.ErrServer, "and what came before")
+		assert.EqualValues(t, 1, attempts.Load())
+		assert.NotContains(t, out.String(), "waiting", "nobody waits for a retry that won't be")
+	})
 	t.Run("while the answer's body is read", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(context.Background())
@@ -632,6 +652,91 @@ func TestAnAnswerThatSwitchesProtocolsDoesNotHang(t *testing.T) {
 	defer close(done)
 	_, err := clientOn(t, server.Client().Transport, walletcrew.WithBaseURL(server.URL)).Webhooks.Get(context.Background(), "Ab3xY")
 	require.ErrorContains(t, err, "101 Switching Protocols")
+}
+
+func TestWhatFollowsSwitchedProtocolsIsNotRead(t *testing.T) {
+	t.Parallel()
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		resp := respond(req, http.StatusSwitchingProtocols, "")
+		resp.Body = io.NopCloser(readFunc(func([]byte) (int, error) {
+			t.Error("no timeout and no context would end this")
+			return 0, io.EOF
+		}))
+		return resp, nil
+	}))
+	_, err := client.Webhooks.Get(context.Background(), "Ab3xY")
+	require.ErrorContains(t, err, "101 Switching Protocols")
+}
+
+// closeCounter is a body that counts how often it was closed.
+type closeCounter struct {
+	io.Reader
+	closed *atomic.Int32
+}
+
+func (c closeCounter) Close() error { c.closed.Add(1); return nil }
+
+func TestEveryAnswersBodyIsClosed(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]roundTrip{
+		"success":             always(200, hookJSON),
+		"nothing":             always(204, ""),
+		"no JSON":             always(200, "<html>"),
+		"a refusal":           always(401, ""),
+		"a failure, retried":  always(503, ""),
+		"a long error":        always(500, strings.Repeat("x", 1<<20)),
+		"too large":           always(200, strings.Repeat(" ", 10<<20+1)),
+		"broken":              brokenBody(200),
+		"switching protocols": always(101, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var bodies []*atomic.Int32
+			client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+				resp, err := answer(req)
+				bodies = append(bodies, new(atomic.Int32))
+				resp.Body = closeCounter{resp.Body, bodies[len(bodies)-1]}
+				return resp, err
+			}))
+			_, _ = client.Webhooks.Get(context.Background(), "Ab3xY")
+			for i, closed := range bodies {
+				assert.Positive(t, closed.Load(), "the body of answer %d is open, and holds its connection for ever", i+1)
+			}
+		})
+	}
+}
+
+func TestAnAnswerThatIsTooLargeIsAskedForOnce(t *testing.T) {
+	t.Parallel()
+	transport, attempts := inTurn(always(200, strings.Repeat(" ", 10<<20+1)))
+	_, err := clientOn(t, transport).Webhooks.Get(context.Background(), "Ab3xY")
+	require.ErrorContains(t, err, "over 10 MiB")
+	assert.EqualValues(t, 1, attempts.Load(), "it would be as large again")
+	_, err = clientOn(t, always(200, hookJSON+strings.Repeat(" ", 10<<20-len(hookJSON)))).Webhooks.Get(context.Background(), "Ab3xY")
+	require.NoError(t, err, "10 MiB are read")
+}
+
+func TestEveryStatusThatBeginsWithTwoIsASuccess(t *testing.T) {
+	t.Parallel()
+	for status, success := range map[int]bool{199: false, 200: true, 204: true, 226: true, 299: true, 300: false} {
+		err := clientOn(t, always(status, "")).Webhooks.Delete(context.Background(), "Ab3xY")
+		if success {
+			require.NoError(t, err, "status %d", status)
+			continue
+		}
+		var api *walletcrew.APIError
+		require.ErrorAs(t, err, &api, "status %d", status)
+	}
+}
+
+func TestAnAnswersErrorIsAnAPIErrorAndNoRequestError(t *testing.T) {
+	t.Parallel()
+	err := clientOn(t, always(403, `{"title":"No"}`)).Webhooks.Delete(context.Background(), "Ab3xY")
+	var api *walletcrew.APIError
+	require.ErrorAs(t, err, &api)
+	var failed *walletcrew.RequestError
+	require.NotErrorAs(t, err, &failed, "a RequestError is a call without a usable answer")
+	assert.Equal(t, 1, strings.Count(err.Error(), "DELETE /api/acme/webhooks/Ab3xY"), "the request is named once: %s", err)
 }
 
 // elsewhere is a server that the key must not reach.
@@ -1097,11 +1202,22 @@ func TestABodyThatIsCutHoldsNoBeginningOfTheKey(t *testing.T) {
 	}
 }
 
+func TestABodyOfNothingButLongKeysIsHidden(t *testing.T) {
+	t.Parallel()
+	key := strings.Repeat("k", 8<<10)
+	err := clientOn(t, always(500, strings.Repeat(key, 30)), walletcrew.WithAPIKey(key), walletcrew.WithRetries(0, 0, 0)).
+		Webhooks.Delete(context.Background(), "Ab3xY")
+	var api *walletcrew.APIError
+	require.ErrorAs(t, err, &api)
+	assert.NotContains(t, string(api.Body), "kk")
+}
+
 func TestAHiddenErrorKeepsItsCause(t *testing.T) {
 	t.Parallel()
 	client := clientOn(t, failing(fmt.Errorf("header %s: %w", mockedKey, errRefused)))
 	_, err := client.Webhooks.Get(context.Background(), "Ab3xY")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "errors.Is works where the text had to be changed")
+	require.NotErrorIs(t, err, io.EOF, "and finds nothing that isn't there")
 	require.ErrorContains(t, err, "header [redacted]: dial tcp: connection refused")
 }
 

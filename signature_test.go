@@ -221,6 +221,33 @@ func TestVerifySignatureNeverAcceptsAnEmptySecret(t *testing.T) {
 	require.ErrorIs(t, err, walletcrew.ErrNoSecret)
 }
 
+func TestAParsedSignatureNeverAcceptsAnEmptySecret(t *testing.T) {
+	t.Parallel()
+	body := []byte(vectorBody)
+	for _, header := range []string{walletcrew.Sign("", body), vectorHex} {
+		signature, err := walletcrew.ParseSignature(header)
+		require.NoError(t, err)
+		require.ErrorIs(t, signature.Verify(body), walletcrew.ErrNoSecret, "without a secret")
+		require.ErrorIs(t, signature.Verify(body, ""), walletcrew.ErrNoSecret, "with an empty one")
+		require.ErrorIs(t, signature.Verify(body, vectorSecret, ""), walletcrew.ErrNoSecret, "with an empty one beside a good one")
+	}
+}
+
+func TestNoCharacterButADigitStandsForOne(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		isDigit := strings.ContainsRune("0123456789abcdef", rune(c)) || strings.ContainsRune("ABCDEF", rune(c))
+		for at, spelled := range []string{string([]byte{'0', byte(c)}) + strings.Repeat("1", 62), strings.Repeat("1", 62) + string([]byte{byte(c), '0'})} {
+			_, err := walletcrew.ParseSignature(spelled)
+			if isDigit {
+				require.NoError(t, err, "%q", spelled)
+				continue
+			}
+			require.ErrorIs(t, err, walletcrew.ErrMalformedSignature, "character %#x in place %d of a hexadecimal signature", c, at)
+		}
+	}
+}
+
 func TestVerifySignatureAcceptsAnyOfSeveralSecrets(t *testing.T) {
 	t.Parallel()
 	body := []byte(vectorBody)
@@ -287,6 +314,13 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 			}
 		}), "to parse %q and to check it allocates nothing", header)
 	}
+	parsed, err := walletcrew.ParseSignature(vectorHex)
+	require.NoError(t, err)
+	assert.Zero(t, testing.AllocsPerRun(200, func() {
+		if walletcrew.VerifySignature(body, vectorHex, vectorSecret) != nil || parsed.Verify(body, "another", vectorSecret) != nil {
+			panic("the vector must match")
+		}
+	}), "to verify with a secret allocates nothing")
 	for _, header := range []string{"", "nonsense", strings.Repeat("g", 64), strings.Repeat("!", 43), strings.Repeat("a", 1000)} {
 		assert.Zero(t, testing.AllocsPerRun(200, func() { _, _ = walletcrew.ParseSignature(header) }), "to refuse a signature allocates nothing")
 	}
@@ -473,6 +507,7 @@ func TestPrintingAKeyOrASignatureShowsNoKeyMaterial(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		assertHidden(t, fmt.Sprintf(format, key), format)
 		assertHidden(t, fmt.Sprintf(format, *key), format)
+		assert.Equal(t, "[redacted]", fmt.Sprintf(format, key), "a reader of %s sees that something is hidden", format)
 		assertHidden(t, fmt.Sprintf(format, struct{ K *walletcrew.Key }{key}), format)
 	}
 }
