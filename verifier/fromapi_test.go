@@ -182,6 +182,8 @@ func TestFromAPILooksFiveTimesAndThenOnceEachHalfMinute(t *testing.T) {
 			forged(1+i+1, "each of the first five looks")
 		}
 		forged(6, "the sixth doesn't")
+		require.ErrorIs(t, v.Verify(t.Context(), "acme", []byte(knownBody), knownHex), walletcrew.ErrSignatureMismatch,
+			"the tenant is known, whether it looks or not")
 		time.Sleep(30*time.Second - time.Nanosecond)
 		forged(6, "nor does one just under 30 s later")
 		time.Sleep(time.Nanosecond)
@@ -279,6 +281,73 @@ func TestFromAPIKeepsToWhatTheAPIAsksFor(t *testing.T) {
 	})
 }
 
+func TestFromAPIWaitsTenMinutesAtMostHoweverLongTheAPIAsksFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{retryAfter: "86400"}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.down(http.StatusTooManyRequests, nil)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		require.Equal(t, 2, api.asked())
+		time.Sleep(10*time.Minute - time.Nanosecond)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		assert.Equal(t, 2, api.asked(), "just under ten minutes are within the pause")
+		time.Sleep(time.Nanosecond)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		assert.Equal(t, 3, api.asked(), "a day without looking would be a day of refused deliveries")
+	})
+}
+
+func TestFromAPIPausesAWholeSecondAfterAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		api.down(http.StatusBadGateway, nil)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		time.Sleep(time.Second - time.Nanosecond)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		assert.Equal(t, 2, api.asked())
+		time.Sleep(time.Nanosecond)
+		require.Equal(t, 401, sentWith(v, "forged"))
+		assert.Equal(t, 3, api.asked())
+	})
+}
+
+func TestFromAPIAReviewIsOneOfTheFiveLooks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		for range 6 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+		}
+		require.Equal(t, 6, api.asked(), "all five are used up")
+		time.Sleep(11 * time.Minute)
+		require.Equal(t, 204, sentWith(v, otherSecret))
+		synctest.Wait()
+		require.Equal(t, 7, api.asked(), "the review")
+		for range 6 {
+			require.Equal(t, 401, sentWith(v, "forged"))
+		}
+		assert.Equal(t, 11, api.asked(), "four looks are left")
+	})
+}
+
+func TestPrintingASourceSaysWhichItIs(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+		assert.Equal(t, "verifier.FromAPI(...)", fmt.Sprintf(format, verifier.FromAPI(new(fakeAPI).client(t))))
+		assert.Equal(t, "verifier.Static([redacted])", fmt.Sprintf(format, verifier.Static(knownSecret)))
+	}
+}
+
 func TestFromAPIAFailedLookCostsASecondButNoToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -371,6 +440,7 @@ func TestFromAPIReviewsItsSecretsInTheBackgroundAfterTenMinutes(t *testing.T) {
 		api.set(otherSecret) // the webhook is deleted
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, 204, sentWith(v, knownSecret))
+		synctest.Wait()
 		assert.Equal(t, 1, api.asked(), "ten minutes old is not yet too old")
 		time.Sleep(time.Second)
 

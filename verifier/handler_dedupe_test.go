@@ -746,6 +746,34 @@ func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
 	}
 }
 
+// The keys are in databases that outlive a release: another key for the same event would have it handled again.
+func TestKeysStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	api := new(fakeAPI)
+	api.set(knownSecret)
+	perTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+		return []walletcrew.Secret{knownSecret}, nil
+	})
+	long := strings.Repeat("x", 510)
+	for name, c := range map[string]struct {
+		source         verifier.SecretSource
+		tenant, id, is string
+	}{
+		"Static":                      {verifier.Static(knownSecret), "globex", "0b9d-1", "-/0b9d-1"},
+		"SecretFunc":                  {perTenant, "globex/1", "a b", "t/globex%2F1/a%20b"},
+		"FromAPI":                     {verifier.FromAPI(api.client(t)), "globex", "0b9d-1", "t/acme/0b9d-1"},
+		"another":                     {wrapped{verifier.Static(knownSecret)}, "globex", "0b9d-1", "s/a01cd9f1bc74363e0fdd568f7c219fe4/0b9d-1"},
+		"one that is just short":      {verifier.Static(knownSecret), "", long, "-/" + long},
+		"one that is just too long":   {verifier.Static(knownSecret), "", long + "x", "h/e04905137147c1ff8b41fd6e56adfd0e677dbb83f71ed29ae7bd27d96d769b5d"},
+		"one of a scope with a slash": {perTenant, "-/", "1", "t/-%2F/1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, c.is, keyOf(t, c.source, underTenant(eventWithJSON(t, c.id), c.tenant)))
+		})
+	}
+}
+
 func eventWithJSON(t testing.TB, id string) *http.Request {
 	t.Helper()
 	return posted(fmt.Appendf(nil, `{"__id":%s}`, mustJSON(t, id)))

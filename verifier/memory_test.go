@@ -226,6 +226,8 @@ func TestNewMemoryDeduperRefusesNegativeNumbers(t *testing.T) {
 	assert.Panics(t, func() { verifier.NewMemoryDeduper(0, -1) })
 	assert.Panics(t, func() { verifier.NewMemoryDeduper(math.MaxInt, 0) }, "more than it can hold")
 	assert.NotPanics(t, func() { verifier.NewMemoryDeduper(1_000_000_000, time.Nanosecond) }, "a capacity costs nothing until it is used")
+	assert.Panics(t, func() { verifier.NewMemoryDeduper(math.MaxInt32, 0) })
+	assert.NotPanics(t, func() { verifier.NewMemoryDeduper(math.MaxInt32-1, 0) }, "room is taken as it is needed")
 }
 
 func TestMemoryDeduperByDefaultHolds65536Events(t *testing.T) {
