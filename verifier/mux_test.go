@@ -2,6 +2,7 @@ package verifier_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -274,6 +275,52 @@ func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
 	require.ErrorIs(t, err, misfit.DataErr, "the error says why")
 	assert.Contains(t, err.Error(), "passId", "the error names the member")
 	assert.NotContains(t, err.Error(), "for a log", "no error holds the body")
+}
+
+func TestWhatOnNameCannotDecodeIsNotLostInSilence(t *testing.T) {
+	t.Parallel()
+	mux := verifier.NewMux()
+	verifier.OnName(mux, "Order:*", func(context.Context, *walletcrew.Event, *upserted) error {
+		assert.Fail(t, "the payload doesn't fit this function")
+		return nil
+	})
+	err := mux.Handle(t.Context(), parsed(t, "Order:Shipped", `{"age":"old"}`))
+	require.Error(t, err, "the event comes again, to a version that understands it")
+	var mismatch *json.UnmarshalTypeError
+	assert.ErrorAs(t, err, &mismatch, "the error says why")
+}
+
+func TestAnEventMadeByHandWithoutItsDataIsAnErrorOfOn(t *testing.T) {
+	t.Parallel()
+	mux := verifier.NewMux()
+	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+		assert.Fail(t, "there is no data to give")
+		return nil
+	})
+	err := mux.Handle(t.Context(), &walletcrew.Event{Name: walletcrew.EventPassInstalled, Data: &walletcrew.PassCreated{}})
+	require.ErrorContains(t, err, "its data is a *walletcrew.PassCreated")
+}
+
+func TestMuxMatchesAsEventNamesDo(t *testing.T) {
+	t.Parallel()
+	names := []walletcrew.EventName{
+		"", "a", "b", "ab", "aa", "aba", "abab", "a:b", "a.b", "A:B", "a:b:c", "a:c", "store.7.updated", "store.7.x.updated", "store.updated",
+		"Pass:Installed", "pass.installed", "Pass:", ":", "::", "É:b", "é:B",
+	}
+	patterns := []walletcrew.EventName{
+		"*", "**", "a*", "*a", "a*a", "a*b*a", "*a*", "*b*", "a*b*", "*a*b", "a:*", "*:b", "*:*", "a:*:c", "*:*:*", "store.*.updated", "store.*.x.*",
+		"store*7*updated", "pass:*", "*:installed", "p*:*d", ":*", "é:*", "É*b", "a", "a:b", "store.updated",
+	}
+	for _, pattern := range patterns {
+		ran := false
+		mux := verifier.NewMux()
+		mux.HandleFunc(pattern, func(context.Context, *walletcrew.Event) error { ran = true; return nil })
+		for _, name := range names {
+			ran = false
+			require.NoError(t, mux.Handle(t.Context(), &walletcrew.Event{Name: name}))
+			assert.Equal(t, name.Matches(pattern), ran, "does %q take %q?", pattern, name)
+		}
+	}
 }
 
 func TestSeveralMisfitsEndAtTheFirstThatFits(t *testing.T) {
