@@ -44,6 +44,8 @@ func TestMuxRunsTheMostSpecificPattern(t *testing.T) {
 		want     string
 	}{
 		{all, "Pass:Installed", "Pass:Installed"},
+		{[]walletcrew.EventName{"Pass:Installed*", "Pass:Installed"}, "Pass:Installed", "Pass:Installed"},
+		{[]walletcrew.EventName{"a*b*c*", "abcd*", "*"}, "abcdc", "abcd*"}, // a '*' is no character
 		{all, "pass.installed", "Pass:Installed"},
 		{all, "PASS:INSTALLED", "Pass:Installed"},
 		{all, "Pass:Installs", "Pass:Inst*"},
@@ -305,11 +307,13 @@ func TestMuxMatchesAsEventNamesDo(t *testing.T) {
 	t.Parallel()
 	names := []walletcrew.EventName{
 		"", "a", "b", "ab", "aa", "aba", "abab", "a:b", "a.b", "A:B", "a:b:c", "a:c", "store.7.updated", "store.7.x.updated", "store.updated",
-		"Pass:Installed", "pass.installed", "Pass:", ":", "::", "É:b", "é:B",
+		"Pass:Installed", "pass.installed", "Pass:", ":", "::", "É:b", "é:B", "ü:b", "é.c",
+		"Z", "z", "@", "`", "[", "{", "A", "a@",
 	}
 	patterns := []walletcrew.EventName{
 		"*", "**", "a*", "*a", "a*a", "a*b*a", "*a*", "*b*", "a*b*", "*a*b", "a:*", "*:b", "*:*", "a:*:c", "*:*:*", "store.*.updated", "store.*.x.*",
 		"store*7*updated", "pass:*", "*:installed", "p*:*d", ":*", "é:*", "É*b", "a", "a:b", "store.updated",
+		"É:b", "z", "Z", "@", "[", "`", "{", "a[*", "z*",
 	}
 	for _, pattern := range patterns {
 		ran := false
