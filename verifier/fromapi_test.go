@@ -251,6 +251,56 @@ func TestFromAPIFindsAWebhookMadeWhileALookWasUnderWay(t *testing.T) {
 	})
 }
 
+func TestFromAPIALookUnderWayServesWhoseSecretItFinds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, otherSecret))
+
+		api.mu.Lock()
+		api.takes = time.Second
+		api.mu.Unlock()
+		api.set(otherSecret, knownSecret)
+		go sentWith(v, "forged")
+		synctest.Wait()
+		time.Sleep(500 * time.Millisecond)
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+		assert.Equal(t, 2, api.asked(), "it needn't be asked again")
+	})
+}
+
+func TestFromAPIWhoAsksATenthOfASecondAfterALookBeganSharesIt(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[time.Duration]struct{ status, asked int }{
+		100 * time.Millisecond:                 {401, 2},
+		100*time.Millisecond + time.Nanosecond: {204, 3},
+		60 * time.Millisecond:                  {401, 2},
+		190 * time.Millisecond:                 {204, 3},
+	} {
+		t.Run(after.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				api := &fakeAPI{}
+				api.set(otherSecret)
+				v := verifierOf(t, verifier.FromAPI(api.client(t)))
+				require.Equal(t, 204, sentWith(v, otherSecret))
+
+				api.mu.Lock()
+				api.takes = time.Second
+				api.mu.Unlock()
+				go sentWith(v, "forged")
+				synctest.Wait()
+				time.Sleep(after)
+				api.set(otherSecret, knownSecret)
+				assert.Equal(t, want.status, sentWith(v, knownSecret), "a webhook made %v after the look began", after)
+				assert.Equal(t, want.asked, api.asked())
+			})
+		})
+	}
+}
+
 func TestFromAPIAPanicOfTheClientIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
 	t.Parallel()
 	transport := transportFunc(func(*http.Request) (*http.Response, error) { panic("a transport with a fault") })

@@ -408,6 +408,11 @@ func TestExactlyTheLimitPassesAndOneByteMoreDoesNot(t *testing.T) {
 		"with empty reads":        func(r io.Reader) io.Reader { return &stutter{r: r} },
 		"in reads of 1,000 bytes": func(r io.Reader) io.Reader { return &sips{r, 1000} },
 	}
+	smallest := verifierOf(t, verifier.Static(knownSecret), verifier.WithMaxBodyBytes(1))
+	for body, want := range map[string]error{"7": walletcrew.ErrInvalidPayload, "77": verifier.ErrBodyTooLarge} {
+		_, err := smallest.Event(posted([]byte(body)))
+		require.ErrorIs(t, err, want, "a limit of one byte is one")
+	}
 	for _, limit := range []int{32, 4 << 10, 4<<10 + 1, 64 << 10, 64<<10 + 1, 100_000, 1 << 20} {
 		v := verifierOf(t, verifier.Static(knownSecret), verifier.WithMaxBodyBytes(int64(limit)))
 		fits, over := paddedBody(limit), paddedBody(limit+1)
