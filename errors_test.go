@@ -336,6 +336,51 @@ func TestARotationCreatesADisabledSuccessor(t *testing.T) {
 	require.ErrorIs(t, err, walletcrew.ErrNotFound)
 }
 
+func TestAnErrorSaysWhatToDoWhereTheServerDoesNot(t *testing.T) {
+	t.Parallel()
+	const checkKey, notFollowed = "check the API key", "not followed"
+	assert.ErrorContains(t, apiErrorOf(t, always(401, "")), checkKey)
+	assert.NotContains(t, apiErrorOf(t, always(401, `{"detail":"The key has expired."}`)).Error(), checkKey, "the server has said what is wrong")
+	for _, status := range []int{300, 304, 307, 399} {
+		assert.ErrorContains(t, apiErrorOf(t, always(status, "")), notFollowed, "status %d", status)
+	}
+	assert.NotContains(t, apiErrorOf(t, always(400, "")).Error(), notFollowed)
+}
+
+func TestAnErrorsTextSaysHowOftenAndThatItMayHaveHappened(t *testing.T) {
+	t.Parallel()
+	const unknown = "(the call may have been carried out)"
+	for name, failure := range map[string]roundTrip{"an answer": always(503, ""), "no answer": failing(errReset)} {
+		client := clientOn(t, failure, walletcrew.WithRetries(1, 0, 0))
+		err := client.Webhooks.Delete(context.Background(), "Ab3xY")
+		require.ErrorContains(t, err, "after 2 attempts", name)
+		require.ErrorContains(t, err, unknown, name)
+		require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown, name)
+		require.NotErrorIs(t, err, walletcrew.ErrNotFound, "%s: it is no other kind", name)
+		require.NotErrorIs(t, err, context.Canceled, name)
+		_, err = client.Webhooks.Get(context.Background(), "Ab3xY")
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), unknown, "%s: reading changes nothing", name)
+		require.NotErrorIs(t, err, walletcrew.ErrOutcomeUnknown, name)
+	}
+}
+
+func TestAStepsErrorIsOfNoOtherKind(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	p, client := newMockedPlatform(t)
+	p.answer("GET", oneHookURL, 404, "")
+	err := client.Webhooks.FinishRotation(ctx, "Zz9zZ", "Ab3xY")
+	require.ErrorIs(t, err, walletcrew.ErrNotFound)
+	require.NotErrorIs(t, err, walletcrew.ErrOutcomeUnknown, "only a read failed")
+
+	p.answer("PATCH", oneHookURL, 204, "")
+	_, err = client.Webhooks.Patch(ctx, "Ab3xY", walletcrew.WebhookPatch{Enabled: new(true)})
+	require.ErrorIs(t, err, walletcrew.ErrNotFound, "it can't be read back")
+	require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown, "but it was patched")
+	require.NotErrorIs(t, err, walletcrew.ErrConflict)
+}
+
 // FuzzClientResponse: whatever the server answers, there is a value or an error, never both or neither, and no more is read or
 // kept than the limits say.
 func FuzzClientResponse(f *testing.F) {

@@ -90,6 +90,11 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"LF made CR LF":                         {body: strings.ReplaceAll(two, "\n", "\r\n"), signature: sign(two), says: []string{"from LF to CR LF"}},
 		"CR LF made LF":                         {body: two, signature: sign(strings.ReplaceAll(two, "\n", "\r\n")), says: []string{"from CR LF to LF"}},
 		"API Gateway's base64":                  {body: b64([]byte(knownBody)), signature: knownHex, says: []string{"still base64"}},
+		"compacted, signed with a newline":      {body: knownBody, signature: sign(two + "\n"), says: []string{"encoded again", "indented JSON and a line break"}},
+		"escaped on the way":                    {body: `{"a":"\u00e9\/"}`, signature: sign(`{"a":"é/"}`), says: []string{"encoded again", "without escapes"}},
+		"signed with Python's spaces":           {body: compact, signature: sign(`{"__id": "1", "list": [1, 2], "text": "a b"}`), says: []string{"encoded again", "a space after each"}},
+		"Python's spaces and escapes":           {body: `{"a":"\u00e9","b":1}`, signature: sign(`{"a": "\u00e9", "b": 1}`), says: []string{"encoded again", "a space after each"}},
+		"no JSON, and the sender sent nothing":  {body: "not JSON", signature: sign(""), says: []string{"of an empty body"}},
 		"a body that isn't JSON, newline added": {body: "not JSON\n", signature: sign("not JSON"), says: []string{"ends in a line break"}},
 
 		// The secret.
@@ -105,6 +110,10 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"the sender decoded base64":       {body: knownBody, signature: walletcrew.Sign(walletcrew.Secret(decodedB64), []byte(knownBody)), secret: b64Secret, says: []string{"decoded from base64 as the key"}},
 		"the receiver decoded hex":        {body: knownBody, signature: walletcrew.Sign(hexSecret, []byte(knownBody)), secret: walletcrew.Secret(decodedHex), says: []string{"was decoded from hexadecimal"}},
 		"the receiver decoded base64":     {body: knownBody, signature: walletcrew.Sign(b64Secret, []byte(knownBody)), secret: walletcrew.Secret(decodedB64), says: []string{"was decoded from base64"}},
+		"decoded, unpadded base64":        {body: knownBody, signature: walletcrew.Sign("c2VjcmV0cw", []byte(knownBody)), secret: "secrets", says: []string{"was decoded from base64"}},
+		"a secret of one character":       {body: knownBody, signature: walletcrew.Sign("k", []byte(knownBody)), secret: "k"},
+		"one character, an added line":    {body: knownBody + "\n", signature: walletcrew.Sign("k", []byte(knownBody)), secret: "k", says: []string{"line break that wasn't signed"}},
+		"no hexadecimal, cut and decoded": {body: knownBody, signature: walletcrew.Sign("\xab", []byte(knownBody)), secret: "abzz"},
 		"a quoted secret, an added line":  {body: knownBody + "\n", signature: knownHex, secret: `"` + knownSecret + `"`, says: []string{"quotes around it", "line break that wasn't signed"}},
 		"a log's word for a secret":       {body: knownBody, signature: knownHex, secret: "[redacted]", says: []string{"read from a log"}},
 		"the decoded secret, reserialise": {body: two, signature: walletcrew.Sign(walletcrew.Secret(decodedHex), []byte(knownBody)), secret: hexSecret, says: []string{"decoded from hexadecimal", "encoded again"}},
@@ -124,6 +133,8 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"mixed case of another":          {body: knownBody, signature: "A" + strings.Repeat("b", 63), says: []string{"upper and lower case mixed"}},
 		"base64 in lower case":           {body: knownBody, signature: strings.ToLower(knownBase64), says: []string{"letters' case of the signature"}},
 		"base64 in upper case, unpadded": {body: knownBody, signature: strings.ToUpper(strings.TrimRight(knownBase64, "=")), says: []string{"letters' case of the signature"}},
+		"the URL's base64 in lower case": {body: urlSigned, signature: strings.ToLower(urlBase64), says: []string{"letters' case of the signature"}},
+		"and unpadded":                   {body: urlSigned, signature: strings.ToLower(strings.TrimRight(urlBase64, "=")), says: []string{"letters' case of the signature"}},
 		"HMAC-SHA-1":                     {body: knownBody, signature: hex.EncodeToString(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
 		"HMAC-SHA-1 in base64":           {body: knownBody, signature: b64(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
 		"HMAC-SHA-512":                   {body: knownBody, signature: hex.EncodeToString(sumOf(sha512.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-512"}},
@@ -171,6 +182,17 @@ var cutToBase64 = func() string {
 		body := fmt.Sprintf(`{"n":%d}`, i)
 		if _, err := walletcrew.ParseSignature(walletcrew.Sign(knownSecret, []byte(body))[:43]); err == nil {
 			return body
+		}
+	}
+}()
+
+// urlSigned is a body whose signature is not the same in both alphabets of base64, and urlBase64 that signature.
+var urlSigned, urlBase64 = func() (body, signature string) {
+	for i := 0; ; i++ {
+		body = fmt.Sprintf(`{"n":%d}`, i)
+		signature = base64.URLEncoding.EncodeToString(sumOf(sha256.New, knownSecret, []byte(body)))
+		if strings.ContainsAny(signature, "-_") {
+			return body, signature
 		}
 	}
 }()
