@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,9 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"escaped on the way":                    {body: `{"a":"\u00e9\/"}`, signature: sign(`{"a":"é/"}`), says: []string{"encoded again", "without escapes"}},
 		"signed with Python's spaces":           {body: compact, signature: sign(`{"__id": "1", "list": [1, 2], "text": "a b"}`), says: []string{"encoded again", "a space after each"}},
 		"Python's spaces and escapes":           {body: `{"a":"\u00e9","b":1}`, signature: sign(`{"a": "\u00e9", "b": 1}`), says: []string{"encoded again", "a space after each"}},
+		"ASCII on the wire, lower case":         {body: `{"a":"é😀"}`, signature: sign(`{"a":"\u00e9\ud83d\ude00"}`), says: []string{"encoded again", "all but ASCII escaped"}},
+		"ASCII on the wire, upper case":         {body: `{"a":"é😀"}`, signature: sign(`{"a":"\u00E9\uD83D\uDE00"}`), says: []string{"encoded again", "all but ASCII escaped"}},
+		"one byte, and the sender sent nothing": {body: "x", signature: sign(""), says: []string{"of an empty body"}},
 		"no JSON, and the sender sent nothing":  {body: "not JSON", signature: sign(""), says: []string{"of an empty body"}},
 		"a body that isn't JSON, newline added": {body: "not JSON\n", signature: sign("not JSON"), says: []string{"ends in a line break"}},
 
@@ -336,5 +340,18 @@ func TestDiagnoseOfAMebibyteTakesUnderTwoSeconds(t *testing.T) {
 		}
 		t.Logf("%s: %v", name, took)
 		assert.Less(t, took, most, "%s, %d bytes", name, len(tt.body))
+	}
+}
+
+// A body of 20 KB that is nested deep would be 100 MB if it were indented.
+func TestDiagnoseWritesNoHugeBody(t *testing.T) { //nolint:paralleltest // measures the heap
+	for name, first := range map[string]string{"brackets": `1`, "a quote in a string": `"\""`, "a backslash at a string's end": `"\\"`, "a bracket in a string": `"]]]]"`} {
+		body := []byte("[" + first + "," + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "]")
+		require.True(t, json.Valid(body))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		assert.Nil(t, verifier.Diagnose(body, nowhere, knownSecret))
+		runtime.ReadMemStats(&after)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), "%s: all that was allocated", name)
 	}
 }
