@@ -343,10 +343,36 @@ func TestDiagnoseOfAMebibyteTakesUnderTwoSeconds(t *testing.T) {
 	}
 }
 
+func TestDiagnoseFindsAnIndentedBodyWhateverItsStringsHold(t *testing.T) {
+	t.Parallel()
+	brackets := strings.Repeat("[{", 5000) // structure, they would be far too much to indent
+	for name, body := range map[string]string{
+		"brackets":               `{"s":"` + brackets + `"}`,
+		"a quote before them":    `{"s":"\"` + brackets + `"}`,
+		"a backslash before":     `{"r":"\\","s":"` + brackets + `"}`,
+		"a long list":            `[1` + strings.Repeat(",[2]", 20_000) + `]`,
+		"lists in lists":         `{"a":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + "}",
+		"brackets open and shut": `["` + brackets + strings.Repeat("}]", 5000) + `"]`,
+	} {
+		signature := walletcrew.Sign(knownSecret, []byte(jsonOf(t, indentedBy("  "), body)))
+		findings := verifier.Diagnose([]byte(body), signature, knownSecret)
+		require.Len(t, findings, 1, name)
+		assert.Contains(t, findings[0], "indented JSON", name)
+	}
+}
+
 // A body of 20 KB that is nested deep would be 100 MB if it were indented.
 func TestDiagnoseWritesNoHugeBody(t *testing.T) { //nolint:paralleltest // measures the heap
-	for name, first := range map[string]string{"brackets": `1`, "a quote in a string": `"\""`, "a backslash at a string's end": `"\\"`, "a bracket in a string": `"]]]]"`} {
-		body := []byte("[" + first + "," + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "]")
+	deep := strings.Repeat("[", 9000) + strings.Repeat("]", 9000)
+	for name, text := range map[string]string{
+		"brackets":                      "[1," + deep + "]",
+		"a quote in a string":           `["\"",` + deep + "]",
+		"a backslash at a string's end": `["\\",` + deep + "]",
+		"brackets in a string":          `["` + strings.Repeat("]", 9000) + `",` + deep + "]",
+		"objects":                       strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000),
+		"a list deep within":            strings.Repeat(`{"a":`, 4000) + "[1" + strings.Repeat(",1", 4000) + "]" + strings.Repeat("}", 4000),
+	} {
+		body := []byte(text)
 		require.True(t, json.Valid(body))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

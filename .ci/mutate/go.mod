@@ -1,0 +1,3 @@
+module github.com/thewalletcrew/walletcrew-go/.ci/mutate
+
+go 1.26
