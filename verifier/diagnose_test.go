@@ -139,6 +139,13 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"base64 in upper case, unpadded": {body: knownBody, signature: strings.ToUpper(strings.TrimRight(knownBase64, "=")), says: []string{"letters' case of the signature"}},
 		"the URL's base64 in lower case": {body: urlSigned, signature: strings.ToLower(urlBase64), says: []string{"letters' case of the signature"}},
 		"and unpadded":                   {body: urlSigned, signature: strings.ToLower(strings.TrimRight(urlBase64, "=")), says: []string{"letters' case of the signature"}},
+		"cut to eight characters":        {body: knownBody, signature: knownHex[:8], says: []string{"cut off: 8 characters of 64"}},
+		"cut to seven":                   {body: knownBody, signature: knownHex[:7], says: []string{"isn't one", "7 came"}}, // which may be chance
+		"HMAC-SHA-512, unpadded":         {body: knownBody, signature: strings.TrimRight(b64(sumOf(sha512.New, knownSecret, []byte(knownBody))), "="), says: []string{"made with HMAC-SHA-512"}},
+		"HMAC-SHA-512, the URL's":        {body: knownBody, signature: base64.URLEncoding.EncodeToString(sumOf(sha512.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-512"}},
+		"and unpadded too":               {body: knownBody, signature: base64.RawURLEncoding.EncodeToString(sumOf(sha512.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-512"}},
+		"128 characters of something":    {body: knownBody, signature: strings.Repeat("!", 128), says: []string{"isn't one", "128 came"}},
+		"base64 and something":           {body: knownBody, signature: b64(make([]byte, 48)) + "!", says: []string{"isn't one", "65 came"}},
 		"HMAC-SHA-1":                     {body: knownBody, signature: hex.EncodeToString(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
 		"HMAC-SHA-1 in base64":           {body: knownBody, signature: b64(sumOf(sha1.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-1"}},
 		"HMAC-SHA-512":                   {body: knownBody, signature: hex.EncodeToString(sumOf(sha512.New, knownSecret, []byte(knownBody))), says: []string{"made with HMAC-SHA-512"}},
@@ -220,6 +227,22 @@ func nothingOf(t *testing.T, findings []string, body, signature string, secret w
 				return
 			}
 		}
+	}
+}
+
+// Anyone can sign with the empty secret: that such a signature is right says nothing.
+func TestDiagnoseSaysNoSignatureIsRightForTheEmptySecret(t *testing.T) {
+	t.Parallel()
+	right := walletcrew.Sign("", []byte(knownBody))
+	for name, signature := range map[string]string{
+		"whole": right, "cut": right[:40], "with something else around it": "v1=" + right, "mixed case": strings.ToUpper(right[:32]) + right[32:],
+		"HMAC-SHA-1": hex.EncodeToString(sumOf(sha1.New, "", []byte(knownBody))),
+	} {
+		findings := strings.Join(verifier.Diagnose([]byte(knownBody), signature, ""), " | ")
+		assert.Contains(t, findings, "the secret is empty", name)
+		assert.NotContains(t, findings, "right", name)
+		assert.NotContains(t, findings, "made with", name)
+		assert.NotContains(t, findings, "letters' case", name)
 	}
 }
 
