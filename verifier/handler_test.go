@@ -245,6 +245,8 @@ func TestNewHandlerPanicsForWhatCanNeverWork(t *testing.T) {
 	assert.NotPanics(t, func() {
 		verifier.NewHandler(v, succeed, verifier.WithDeduper(nil), verifier.WithLogger(nil), verifier.WithObserver(nil))
 	}, "nil is as without the option")
+	assert.NotPanics(t, func() { verifier.NewHandler(v, succeed, verifier.WithTimeout(24*time.Hour)) }, "24 h are allowed")
+	assert.Panics(t, func() { verifier.NewHandler(v, succeed, verifier.WithTimeout(24*time.Hour+1)) })
 }
 
 func TestHandlerWithNilOptionsStillWorks(t *testing.T) { //nolint:paralleltest // sets slog's default
@@ -1005,4 +1007,7 @@ func TestATemporaryErrorIs503AndAsksForTheEventAgain(t *testing.T) {
 	assert.False(t, verifier.IsTemporary(down))
 	assert.False(t, verifier.IsTemporary(context.DeadlineExceeded), "503, but nobody has said that it passes")
 	assert.False(t, verifier.IsTemporary(nil))
+	assert.Equal(t, down.Error(), verifier.Temporary(down).Error(), "it says what it is of")
+	require.ErrorIs(t, verifier.Temporary(down), down)
+	require.NotErrorIs(t, verifier.Temporary(down), io.EOF, "and is nothing else")
 }
