@@ -504,6 +504,18 @@ func TestAnObserverThatPanicsDoesNotTakeTheAnswerWithIt(t *testing.T) {
 	assert.Contains(t, book.String(), "no such metric", "a panic must be in the log")
 }
 
+func TestNothingIsLoggedOfADeliveryThatIsHandled(t *testing.T) {
+	t.Parallel()
+	book, seen := new(logbook), new(outcomes)
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithLogger(book.logger()),
+		verifier.WithObserver(seen.observe), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+	for range 2 {
+		requireStatus(t, 204, send(h, eventWith("1")), "handled, and then a duplicate")
+	}
+	assert.Len(t, seen.all(), 2)
+	assert.Empty(t, book.String(), "what is as it should be is in the metrics, not in the log")
+}
+
 func TestASourceThatPanicsIs500(t *testing.T) {
 	t.Parallel()
 	book, seen := new(logbook), new(outcomes)
