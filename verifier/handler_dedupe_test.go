@@ -601,6 +601,36 @@ func TestADeduperThatIsDownIs503(t *testing.T) {
 	}
 }
 
+func TestContinueWithoutDeduperStillAsksIt(t *testing.T) {
+	t.Parallel()
+	calls, seen, book := 0, new(outcomes), new(logbook)
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error { calls++; return nil },
+		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.ContinueWithoutDeduper(), verifier.WithObserver(seen.observe), verifier.WithLogger(book.logger()))
+	requireStatus(t, 204, send(h, eventWith("1")), "handled")
+	requireStatus(t, 204, send(h, eventWith("1")), "a duplicate")
+	assert.Equal(t, 1, calls, "as long as the deduper answers, an event is handled once")
+	assert.Equal(t, verifier.Duplicate, seen.all()[1].Result)
+	assert.Empty(t, book.String())
+}
+
+func TestAnEventHandledWithoutTheDeduperIsLogged(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithLogger(book.logger()),
+		verifier.WithDeduper(&fakeDeduper{claimErr: errors.New("redis is down")}), verifier.ContinueWithoutDeduper())
+	requireStatus(t, 204, send(h, eventWith("1")), "it goes on")
+	assert.Contains(t, book.String(), "redis is down", "whoever watches the log learns that events may be handled twice")
+}
+
+func TestAReleaseThatWorksIsNotLogged(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
+		verifier.WithLogger(book.logger()), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+	requireStatus(t, 500, send(h, eventWith("1")), "the function failed")
+	assert.Equal(t, 1, strings.Count(book.String(), "msg="), "the failure, and nothing else: %s", book)
+}
+
 func TestAnEventWithoutAnIDIsNeverADuplicate(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
