@@ -516,6 +516,76 @@ func TestNothingIsLoggedOfADeliveryThatIsHandled(t *testing.T) {
 	assert.Empty(t, book.String(), "what is as it should be is in the metrics, not in the log")
 }
 
+func TestAFunctionThatEndsLateAsItsContextAskedIsNotWarnedAbout(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		end  func(error) error
+		want string // besides what is logged of the delivery
+	}{
+		"with the context's error": {func(err error) error { return err }, ""},
+		"wrapped":                  {func(err error) error { return fmt.Errorf("query: %w", err) }, ""},
+		"with another":             {func(error) error { return errors.New("no stock") }, "the function failed after its delivery was answered"},
+		"with a panic of it":       {func(err error) error { panic(err) }, "the function panicked after its delivery was answered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				book := new(logbook)
+				h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(ctx context.Context, _ *walletcrew.Event) error {
+					<-ctx.Done()
+					time.Sleep(time.Second)
+					return test.end(ctx.Err())
+				}, verifier.WithLogger(book.logger()), verifier.WithTimeout(time.Second))
+				requireStatus(t, 503, send(h, eventWith("1")), "it took too long")
+				told := book.String()
+				time.Sleep(2 * time.Second)
+				if later := strings.TrimPrefix(book.String(), told); test.want == "" {
+					assert.Empty(t, later, "it did what it should, and the outcome has said so")
+				} else {
+					assert.Contains(t, later, test.want)
+				}
+			})
+		})
+	}
+}
+
+func TestTheLogSaysWhichDeliveryAndWhatWasAnswered(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
+		verifier.WithLogger(book.logger()))
+	requireStatus(t, 500, send(h, eventWith("41")), "the function failed")
+	for _, part := range []string{"level=WARN", "the event was not handled", "status=500", "result=failed", "event=Pass:Installed", "id=41", "tenant=acme", `error="no stock"`} {
+		assert.Contains(t, book.String(), part)
+	}
+	told := book.String()
+	r := eventWith("42")
+	r.Header.Set(walletcrew.HeaderSignature, nowhere)
+	requireStatus(t, 401, send(h, r), "forged")
+	refused := strings.TrimPrefix(book.String(), told)
+	for _, part := range []string{"level=INFO", "a delivery was refused", "status=401", "does not match"} {
+		assert.Contains(t, refused, part)
+	}
+	assert.NotContains(t, refused, "tenant", "nothing of a forged delivery can be believed")
+}
+
+func TestALateSuccessIsLoggedWithoutAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book := new(logbook)
+		h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
+			time.Sleep(2 * time.Second)
+			return nil
+		}, verifier.WithLogger(book.logger()), verifier.WithTimeout(time.Second))
+		requireStatus(t, 503, send(h, eventWith("1")), "it took too long")
+		told := book.String()
+		time.Sleep(2 * time.Second)
+		later := strings.TrimPrefix(book.String(), told)
+		assert.Contains(t, later, "the function succeeded after its delivery was answered with 503")
+		assert.NotContains(t, later, "error=")
+	})
+}
+
 func TestASourceThatPanicsIs500(t *testing.T) {
 	t.Parallel()
 	book, seen := new(logbook), new(outcomes)
