@@ -277,6 +277,28 @@ func TestADeliveryWaitsForTheOneInThisProcess(t *testing.T) {
 	})
 }
 
+func TestADeliveryWaitsThoughOtherEventsAreHandledMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		finish := make(chan struct{})
+		h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
+			if e.ID == "slow" {
+				<-finish
+			}
+			return nil
+		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+		for range 2 {
+			go func() {
+				assert.Equal(t, 204, send(h, eventWith("slow")).StatusCode, "the first handles it, the second waits and is a duplicate")
+			}()
+			synctest.Wait()
+			requireStatus(t, 204, send(h, eventWith("quick")), "another event needn't wait")
+		}
+		close(finish)
+		synctest.Wait()
+	})
+}
+
 func TestADeliveryThatWaitedRunsTheEventIfTheFirstFailed(t *testing.T) {
 	t.Parallel()
 	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
