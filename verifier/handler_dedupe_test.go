@@ -623,6 +623,14 @@ func TestADeduperThatIsDownIs503(t *testing.T) {
 	}
 }
 
+func TestTheOutcomeSaysWhyTheDeduperFailed(t *testing.T) {
+	t.Parallel()
+	seen, down := new(outcomes), errors.New("redis is down")
+	h := handlerOf(t, succeed, verifier.WithDeduper(&fakeDeduper{claims: []verifier.Claim{{}}, claimErr: down}), verifier.WithObserver(seen.observe))
+	requireStatus(t, 503, send(h, eventWith("1")), "nothing can be claimed")
+	require.ErrorIs(t, seen.only(t).Err, down)
+}
+
 func TestContinueWithoutDeduperStillAsksIt(t *testing.T) {
 	t.Parallel()
 	calls, seen, book := 0, new(outcomes), new(logbook)
