@@ -134,6 +134,7 @@ func TestDiagnoseFindsWhatWasDone(t *testing.T) {
 		"something else around it":       {body: knownBody, signature: "v1=" + knownHex + ",v0=0", says: []string{"something else around it"}},
 		"in quotes":                      {body: knownBody, signature: `"` + knownBase64 + `"`, says: []string{"something else around it"}},
 		"mixed case":                     {body: knownBody, signature: strings.ToUpper(knownHex[:32]) + knownHex[32:], says: []string{"letters' case of the signature"}},
+		"mixed case, a short secret":     {body: knownBody, signature: strings.ToUpper(walletcrew.Sign("k", []byte(knownBody))[:32]) + walletcrew.Sign("k", []byte(knownBody))[32:], secret: "k", says: []string{"letters' case of the signature"}},
 		"mixed case of another":          {body: knownBody, signature: "A" + strings.Repeat("b", 63), says: []string{"upper and lower case mixed"}},
 		"base64 in lower case":           {body: knownBody, signature: strings.ToLower(knownBase64), says: []string{"letters' case of the signature"}},
 		"base64 in upper case, unpadded": {body: knownBody, signature: strings.ToUpper(strings.TrimRight(knownBase64, "=")), says: []string{"letters' case of the signature"}},
