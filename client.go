@@ -113,9 +113,9 @@ func hider(key string) func(string) string {
 		starts = append(starts, at)
 
 		var b strings.Builder
-		done := 0
+		done, unescaped := 0, string(plain)
 		for from := 0; ; {
-			i := strings.Index(string(plain[from:]), key)
+			i := strings.Index(unescaped[from:], key)
 			if i < 0 {
 				b.WriteString(text[done:])
 				return b.String()

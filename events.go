@@ -62,7 +62,8 @@ func ParseEvent(name EventName, body []byte) (*Event, error) {
 	return e, nil
 }
 
-// Decode decodes the body into your own type, as [encoding/json.Unmarshal] does. It decodes anew at each call.
+// Decode decodes the body into your own type, as [encoding/json.Unmarshal] does, which takes member names in any case; Data is made
+// of names as they are documented. It decodes anew at each call.
 func (e *Event) Decode(v any) error {
 	if err := json.Unmarshal(e.Raw, v); err != nil {
 		return fmt.Errorf("walletcrew: decode %s: %w", e.Name, err)

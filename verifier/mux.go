@@ -26,7 +26,6 @@ type Mux struct {
 
 type route struct {
 	pattern  walletcrew.EventName
-	folded   string
 	literals int // bytes besides '*'
 	kind     kind
 	handle   routeFunc
@@ -150,18 +149,19 @@ func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	if strings.TrimSpace(string(pattern)) == "" {
 		panic("verifier: Mux: the pattern is empty")
 	}
-	folded := fold(pattern)
-	r := &route{pattern: pattern, folded: folded, literals: len(folded) - strings.Count(folded, "*"), handle: h}
-	if before, after, ok := strings.Cut(folded, "*"); !ok {
+	stars := strings.Count(string(pattern), "*")
+	r := &route{pattern: pattern, literals: len(pattern) - stars, kind: glob, handle: h}
+	switch before := strings.TrimRight(string(pattern), "*"); {
+	case stars == 0:
 		r.kind = exact
-	} else if after == "" && strings.Count(before, ":") == 1 && strings.HasSuffix(before, ":") {
+	case len(before) == r.literals && strings.IndexAny(before, ":.") == len(before)-1 && before != "":
 		r.kind = category
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := len(m.routes)
 	for i, other := range m.routes {
-		if other.folded == folded {
+		if other.pattern.Matches(pattern) && pattern.Matches(other.pattern) {
 			panic("verifier: Mux: " + quote(pattern) + " is registered already")
 		}
 		if at == len(m.routes) && r.moreSpecific(other) {
@@ -177,15 +177,6 @@ func (r *route) moreSpecific(other *route) bool {
 		return r.kind == exact
 	}
 	return cmp.Or(cmp.Compare(r.literals, other.literals), cmp.Compare(r.kind, other.kind)) > 0
-}
-
-// fold returns the pattern in the one spelling that all that match the same share.
-func fold(pattern walletcrew.EventName) string {
-	folded := strings.ReplaceAll(strings.ToLower(strings.ToUpper(string(pattern))), ".", ":")
-	for strings.Contains(folded, "**") {
-		folded = strings.ReplaceAll(folded, "**", "*")
-	}
-	return folded
 }
 
 func quote(name walletcrew.EventName) string { return fmt.Sprintf("%q", string(name)) }

@@ -501,3 +501,16 @@ func TestAMuxKeepsLittleOfTheNamesThatCome(t *testing.T) {
 	assert.Less(t, int64(heap())-int64(before), int64(1<<20))
 	runtime.KeepAlive(mux)
 }
+
+func TestNamesThatAreNotUTF8AreThemselves(t *testing.T) {
+	t.Parallel()
+	mux := verifier.NewMux()
+	var calls []string
+	mux.HandleFunc("x\xfe", noting(&calls, "fe"))
+	assert.NotPanics(t, func() { mux.HandleFunc("x\xff", noting(&calls, "ff")) }, "another name")
+	assert.Panics(t, func() { mux.HandleFunc("X\xff", noting(&calls, "again")) })
+	for _, name := range []walletcrew.EventName{"x\xff", "X\xfe", "x\xfd", "x\ufffd"} {
+		require.NoError(t, mux.Handle(t.Context(), &walletcrew.Event{Name: name}))
+	}
+	assert.Equal(t, []string{"ff", "fe"}, calls)
+}
