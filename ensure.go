@@ -14,9 +14,10 @@ import (
 type EnsureResult struct {
 	Webhook *Webhook
 	Action  EnsureAction
-	// Duplicates are the ids of further webhooks on the same endpoint, in the platform's order; each gets its own delivery of an
-	// event. Ensure deletes none that it did not create in this call. They are those of the last list that could be had: after a
-	// create, a list that fails leaves them empty.
+	// Duplicates are the ids of further webhooks on the same endpoint, in the platform's order;
+	// each gets its own delivery of an event. Ensure deletes none that it did not create in this
+	// call. They are those of the last list that could be had: after a create, a list that fails
+	// leaves them empty.
 	Duplicates []string
 }
 

@@ -19,8 +19,8 @@ import (
 // to tell the kinds apart. No field holds the API key, even where the server's answer repeats it.
 type APIError struct {
 	StatusCode int
-	// Type, Title, Detail and Instance are the answer's problem details (RFC 9457); "" where it had none. Title is an HTML answer's
-	// <title>.
+	// Type, Title, Detail and Instance are the answer's problem details (RFC 9457); "" where it had
+	// none. Title is an HTML answer's <title>.
 	Type, Title, Detail, Instance string
 	// Errors are the validation messages of each member of the request; nil where there were none.
 	Errors map[string][]string
@@ -48,8 +48,9 @@ var (
 	ErrRateLimited  = errors.New("walletcrew: too many requests") // 429
 	ErrServer       = errors.New("walletcrew: server error")      // 5xx
 
-	// ErrOutcomeUnknown: the call failed, but the platform may have carried it out: the answer was lost, couldn't be read, or was a
-	// 5xx. Look before you create again; [WebhooksService.Ensure] does.
+	// ErrOutcomeUnknown: the call failed, but the platform may have carried it out: the answer was
+	// lost, couldn't be read, or was a 5xx. Look before you create again; WebhooksService.Ensure
+	// does.
 	ErrOutcomeUnknown = errors.New("walletcrew: the call may have been carried out")
 )
 
@@ -112,7 +113,8 @@ func (e *APIError) Error() string {
 // may have carried the call out.
 type RequestError struct {
 	Method, URL string
-	// Attempts counts the requests that this call made; 0 if the context had ended before the first.
+	// Attempts counts the requests that this call made; 0 if the context had ended before the
+	// first.
 	Attempts int
 	Err      error
 

@@ -14,20 +14,24 @@ import (
 // An Event is one delivery's content. Make it with [ParseEvent], or let the package verifier make it from a request.
 // Reading it from several goroutines is safe.
 type Event struct {
-	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its type isn't documented: a string
-	// is taken as it is, a number as its JSON text. "" where there is none, or where it is anything else.
+	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its
+	// type isn't documented: a string is taken as it is, a number as its JSON text. "" where there
+	// is none, or where it is anything else.
 	ID string
-	// Name is what the event is called, as ParseEvent was told; in the package verifier, what the header says.
+	// Name is what the event is called, as ParseEvent was told; in the package verifier, what the
+	// header says.
 	Name EventName
-	// TenantID is what the delivery's tenant header says; "" from ParseEvent. The header isn't signed.
+	// TenantID is what the delivery's tenant header says; "" from ParseEvent. The header isn't
+	// signed.
 	TenantID string
-	// Data is the payload: a pointer to one of this package's payload types, such as *PassInstalled; *UnknownEvent where the name
-	// isn't known to this version, or where the payload doesn't fit the name's type.
+	// Data is the payload: a pointer to one of this package's payload types, such as
+	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
+	// payload doesn't fit the name's type.
 	Data any
 	// DataErr says why a known event became an *UnknownEvent; nil otherwise.
 	DataErr error
-	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must not change it while the
-	// event is in use.
+	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must
+	// not change it while the event is in use.
 	Raw []byte
 
 	signedName EventName
@@ -238,7 +242,8 @@ func (u *UnknownEvent) read(r *bodyReader, member string) error { return r.membe
 type Device struct {
 	// Platform is "apple" or "google", or whatever string came; "" where the member isn't a string.
 	Platform string
-	// Raw is the member as it came, which may be an object; nil where there was none. It is a part of Event.Raw.
+	// Raw is the member as it came, which may be an object; nil where there was none. It is a part
+	// of Event.Raw.
 	Raw json.RawMessage
 }
 

@@ -34,7 +34,8 @@ var (
 	ErrMalformedSignature = errors.New("walletcrew: the signature is not 32 bytes in hexadecimal or base64")
 	// ErrSignatureMismatch: no secret made this signature for exactly these bytes.
 	ErrSignatureMismatch = errors.New("walletcrew: the signature does not match the body")
-	// ErrNoSecret: there is no secret to check with, or one of them is empty. It is a fault of the receiver, not of the delivery.
+	// ErrNoSecret: there is no secret to check with, or one of them is empty. It is a fault of the
+	// receiver, not of the delivery.
 	ErrNoSecret = errors.New("walletcrew: no secret, or an empty one: signatures cannot be checked")
 )
 

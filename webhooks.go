@@ -49,15 +49,15 @@ func formatFields(f fmt.State, verb rune, v any) {
 
 // A WebhookSpec says what a webhook shall look like; see [WebhooksService.Create] and [WebhooksService.Ensure].
 type WebhookSpec struct {
-	// Endpoint is the URL that deliveries are sent to: absolute, https (http for loopback hosts only), without credentials and
-	// fragment.
+	// Endpoint is the URL that deliveries are sent to: absolute, https (http for loopback hosts
+	// only), without credentials and fragment.
 	Endpoint string
 	// Events are the names or patterns to subscribe to, at least one. Repeated ones are sent once.
 	Events []EventName
 	// Description is for people. Ensure: "" leaves an existing one.
 	Description string
-	// Enabled: nil is true for a new webhook; Ensure leaves an existing one as it is, since someone may have switched it off on
-	// purpose.
+	// Enabled: nil is true for a new webhook; Ensure leaves an existing one as it is, since someone
+	// may have switched it off on purpose.
 	Enabled *bool
 }
 

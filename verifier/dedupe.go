@@ -19,17 +19,20 @@ import (
 // for [FromAPI] the client's tenant, for any other source the secret that fitted. It is printable ASCII without spaces, of at most
 // 512 bytes. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
 type Deduper interface {
-	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease hasn't run out. It is atomic:
-	// of several at once, one gets it. After an error the lease may have been taken all the same, where the answer was lost: then
-	// a Deduper that chooses its tokens itself returns the Claim with the Token, and the handler releases it when the deduper
+	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease
+	// hasn't run out. It is atomic: of several at once, one gets it. After an error the lease may
+	// have been taken all the same, where the answer was lost: then a Deduper that chooses its
+	// tokens itself returns the Claim with the Token, and the handler releases it when the deduper
 	// answers again. Otherwise the event is held until the lease runs out.
 	Claim(ctx context.Context, key string, lease time.Duration) (Claim, error)
-	// Complete marks the key as done; from then on, Claim says Done until the deduper forgets it. A token that isn't that of the
-	// key's latest lease changes nothing and is [ErrLeaseLost]. A lease that ran out, but that nobody took over, can be completed.
-	// Completing twice with one token is nil or ErrLeaseLost; the event stays done.
+	// Complete marks the key as done; from then on, Claim says Done until the deduper forgets it. A
+	// token that isn't that of the key's latest lease changes nothing and is ErrLeaseLost. A lease
+	// that ran out, but that nobody took over, can be completed. Completing twice with one token is
+	// nil or ErrLeaseLost; the event stays done.
 	Complete(ctx context.Context, key, token string) error
-	// Release gives the key back, so that the next delivery can claim it. A token that isn't that of the key's latest lease
-	// changes nothing and is [ErrLeaseLost], as is one of a key that is done.
+	// Release gives the key back, so that the next delivery can claim it. A token that isn't that
+	// of the key's latest lease changes nothing and is ErrLeaseLost, as is one of a key that is
+	// done.
 	Release(ctx context.Context, key, token string) error
 }
 

@@ -89,7 +89,8 @@ type Outcome struct {
 	Result Result
 	Status int // that was answered
 	Bytes  int // of the body, as far as it was read
-	// Verify, Decode and Function say how long each took; 0 for what wasn't reached. Verify includes the look-up of secrets.
+	// Verify, Decode and Function say how long each took; 0 for what wasn't reached. Verify
+	// includes the look-up of secrets.
 	Verify, Decode, Function time.Duration
 	Err                      error // nil for Handled and Duplicate
 }

@@ -38,18 +38,19 @@ type Verifier struct {
 // walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch) and walletcrew.ErrInvalidPayload. Use errors.Is;
 // [StatusCode] says what to answer.
 var (
-	// ErrBodyTooLarge: the body is over the limit, see [WithMaxBodyBytes].
+	// ErrBodyTooLarge: the body is over the limit, see WithMaxBodyBytes.
 	ErrBodyTooLarge = errors.New("verifier: the body is too large")
 	// ErrMethodNotAllowed: a delivery is a POST.
 	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
-	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw bytes, and nothing is
-	// decompressed that isn't verified.
+	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw
+	// bytes, and nothing is decompressed that isn't verified.
 	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding")
 	// ErrUnknownTenant: the source has no secrets for the tenant in the header.
 	ErrUnknownTenant = errors.New("verifier: there are no secrets for the tenant")
 	// ErrEventNameMismatch: the header names another event than the signed body does.
 	ErrEventNameMismatch = errors.New("verifier: the event name in the header is not the one in the signed body")
-	// ErrSecretsUnavailable: the source failed, so that nothing can be said about the signature. It wraps the source's error.
+	// ErrSecretsUnavailable: the source failed, so that nothing can be said about the signature. It
+	// wraps the source's error.
 	ErrSecretsUnavailable = errors.New("verifier: the secrets can't be had")
 	// ErrBodyUnreadable: the body broke off, or didn't come in time. It wraps the cause.
 	ErrBodyUnreadable = errors.New("verifier: the body can't be read")

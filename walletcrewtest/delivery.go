@@ -21,12 +21,13 @@ type Delivery struct {
 	// EventID is the body's "__id"; "" where it has none.
 	EventID string
 	Name    walletcrew.EventName
-	// Body is what was sent: give it to [Server.Deliver] for a duplicate.
+	// Body is what was sent: give it to Server.Deliver for a duplicate.
 	Body []byte
-	// StatusCode is what the receiver answered; 0 where it didn't. The platform takes 2xx for a success.
+	// StatusCode is what the receiver answered; 0 where it didn't. The platform takes 2xx for a
+	// success.
 	StatusCode int
-	// Err is why there was no answer: the connection was refused or broke, it took more than 30 seconds, or the context ended.
-	// It is nil where there was one, whatever its status.
+	// Err is why there was no answer: the connection was refused or broke, it took more than 30
+	// seconds, or the context ended. It is nil where there was one, whatever its status.
 	Err error
 }
 

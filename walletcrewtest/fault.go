@@ -14,10 +14,12 @@ import (
 // With neither StatusCode nor Drop the request is carried out and gets its own answer, perhaps late or truncated. With one of
 // them it isn't carried out, unless CarryOut is set: then the client is told of a failure although the call was a success.
 type Fault struct {
-	// Method restricts the fault to requests with this method; "" is any. A request with another leaves it in the queue.
+	// Method restricts the fault to requests with this method; "" is any. A request with another
+	// leaves it in the queue.
 	Method string
-	// Delay is waited before the request is carried out; with CarryOut, after it was, and before it is answered. A client that
-	// gives up meanwhile ends it: a request that wasn't carried out by then never is.
+	// Delay is waited before the request is carried out; with CarryOut, after it was, and before it
+	// is answered. A client that gives up meanwhile ends it: a request that wasn't carried out by
+	// then never is.
 	Delay time.Duration
 	// CarryOut carries the request out, whatever is answered.
 	CarryOut bool
@@ -27,10 +29,11 @@ type Fault struct {
 	Header http.Header
 	// Body goes with StatusCode; "" is an empty one.
 	Body string
-	// Drop closes the connection without an answer. Note that Go's http.Transport then sends a GET again by itself, if it had used
-	// the connection before.
+	// Drop closes the connection without an answer. Note that Go's http.Transport then sends a GET
+	// again by itself, if it had used the connection before.
 	Drop bool
-	// Truncate closes the connection in the middle of the answer's body; if that is empty, before the answer.
+	// Truncate closes the connection in the middle of the answer's body; if that is empty, before
+	// the answer.
 	Truncate bool
 }
 
