@@ -1,9 +1,14 @@
 package walletcrew_test
 
 import (
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,4 +39,41 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 		}
 	}
 	assert.NotZero(t, named)
+}
+
+// What others call through an interface (fmt, errors, encoding/json, slog) needs no example of its own.
+var calledByOthers = []string{"Error", "Format", "Is", "LogValue", "MarshalJSON", "MarshalText", "String", "UnmarshalJSON", "UnmarshalText", "Unwrap"}
+
+func TestEveryExportedFunctionHasAnExample(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{".", "verifier", "walletcrewtest"} {
+		fset := token.NewFileSet()
+		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		require.NoError(t, err)
+		var files []*ast.File
+		for _, path := range paths {
+			file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+			require.NoError(t, err)
+			files = append(files, file)
+		}
+		pkg, err := doc.NewFromFiles(fset, files, modulePath+"/"+dir)
+		require.NoError(t, err)
+
+		functions := pkg.Funcs
+		for _, typ := range pkg.Types {
+			assert.NotEmpty(t, typ.Doc, "%s.%s has no comment", pkg.Name, typ.Name)
+			functions = append(functions, typ.Funcs...)
+			for _, method := range typ.Methods {
+				if len(typ.Examples) == 0 { // one of the type serves for its methods
+					functions = append(functions, method)
+				}
+			}
+		}
+		for _, f := range functions {
+			assert.NotEmpty(t, f.Doc, "%s: %s%s has no comment", pkg.Name, f.Recv, f.Name)
+			if f.Recv == "" || !slices.Contains(calledByOthers, f.Name) {
+				assert.NotEmpty(t, f.Examples, "%s: %s %s has no example", pkg.Name, f.Recv, f.Name)
+			}
+		}
+	}
 }

@@ -5,12 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
+
+// A service that keeps its subscription in order: it may call this at each start.
+func Example() {
+	server := walletcrewtest.NewServer() // the platform in memory; yours is NewClientFromEnv
+	defer server.Close()
+	client := server.Client()
+
+	result, err := client.Webhooks.Ensure(context.Background(), walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/webhooks/walletcrew",
+		Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.EventCustomerUpserted},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(result.Action, result.Webhook.Events, result.Webhook.SignatureSecret)
+	// Output: created [Pass:* Customer:Upserted] [redacted]
+}
 
 // NewClient sends nothing: a wrong key shows at the first call.
 func ExampleNewClient() {
@@ -29,11 +50,92 @@ func ExampleNewClient() {
 
 // A service that takes its settings from WALLETCREW_TENANT_ID, WALLETCREW_API_KEY and, optionally, WALLETCREW_BASE_URL.
 func ExampleNewClientFromEnv() {
+	_ = os.Setenv("WALLETCREW_TENANT_ID", "acme") // what your deployment does
+	_ = os.Setenv("WALLETCREW_API_KEY", "the-key-from-your-secret-store")
+
 	client, err := walletcrew.NewClientFromEnv()
+	if err != nil {
+		log.Fatal(err) // names a variable that isn't set
+	}
+	fmt.Println(client.TenantID())
+	// Output: acme
+}
+
+func ExampleClient_TenantID() {
+	client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(client.TenantID())
+	// Output: acme
+}
+
+// An empty key is an error, so that a variable that isn't set is noticed at start.
+func ExampleWithAPIKey() {
+	_, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey(""))
+	fmt.Println(err)
+	// Output: walletcrew: the API key is empty
+}
+
+func ExampleWithBaseURL() {
+	_, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithBaseURL(walletcrew.StagingURL))
+	fmt.Println(err)
+	_, err = walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithBaseURL("http://platform.example"))
+	fmt.Println(err != nil) // the key must not travel in the clear
+	// Output:
+	// <nil>
+	// true
+}
+
+// A client of your own: here with a shorter limit for each attempt. For OAuth 2, pass what golang.org/x/oauth2 makes, and no key.
+func ExampleWithHTTPClient() {
+	client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"),
+		walletcrew.WithHTTPClient(&http.Client{Timeout: 5 * time.Second}))
+	fmt.Println(client.TenantID(), err)
+	// Output: acme <nil>
+}
+
+// The server fails twice; two retries are enough.
+func ExampleWithRetries() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(slices.Repeat([]walletcrewtest.Fault{{StatusCode: http.StatusServiceUnavailable}}, 2)...)
+
+	client := server.Client(walletcrew.WithRetries(2, time.Millisecond, 10*time.Millisecond))
+	_, err := client.Webhooks.List(context.Background(), nil)
+	fmt.Println(err, len(server.Requests()), "requests")
+	// Output: <nil> 3 requests
+}
+
+func ExampleWithUserAgent() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client := server.Client(walletcrew.WithUserAgent("shop/1.4"))
+	if _, err := client.Webhooks.List(context.Background(), nil); err != nil {
+		log.Fatal(err)
+	}
+	product, sdk, _ := strings.Cut(server.Requests()[0].Header.Get("User-Agent"), " ")
+	fmt.Println(product, strings.HasPrefix(sdk, "walletcrew-go/"))
+	// Output: shop/1.4 true
+}
+
+// Each attempt and each wait is logged at debug level; no key, secret or body is.
+func ExampleWithLogger() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { // what is the same in each run
+			if a.Key == slog.MessageKey || a.Key == "method" || a.Key == "status" {
+				return a
+			}
+			return slog.Attr{}
+		},
+	}))
+	if _, err := server.Client(walletcrew.WithLogger(logger)).Webhooks.List(context.Background(), nil); err != nil {
+		log.Fatal(err)
+	}
+	// Output: msg="walletcrew: request" method=GET status=200
 }
 
 func ExampleWebhooksService_Create() {
@@ -118,6 +220,34 @@ func ExampleWebhooksService_Patch() {
 	// Output: https://shop.example/hook [*] "" false
 }
 
+// One that doesn't exist is ErrNotFound.
+func ExampleWebhooksService_Get() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+
+	_, err := server.Client().Webhooks.Get(context.Background(), "Ab3xY")
+	fmt.Println(errors.Is(err, walletcrew.ErrNotFound))
+	// Output: true
+}
+
+func ExampleWebhooksService_Delete() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client, ctx := server.Client(), context.Background()
+	webhook, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(client.Webhooks.Delete(ctx, webhook.ID))
+	fmt.Println(errors.Is(client.Webhooks.Delete(ctx, webhook.ID), walletcrew.ErrNotFound))
+	// Output:
+	// <nil>
+	// true
+}
+
 // What a service calls when it starts: the second time there is nothing to do.
 func ExampleWebhooksService_Ensure() {
 	server := walletcrewtest.NewServer()
@@ -168,6 +298,44 @@ func ExampleWebhooksService_Rotate() {
 	// the predecessor is gone: true
 }
 
+// Keep the two ids between Rotate and Finish, and a process that starts anew can finish what another began.
+func ExampleWebhooksService_FinishRotation() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	client, ctx := server.Client(), context.Background()
+	webhook, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	rotation, err := client.Webhooks.Rotate(ctx, webhook.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	oldID, newID := rotation.Old.ID, rotation.New.ID // written down; then the process dies
+
+	fmt.Println(client.Webhooks.FinishRotation(ctx, oldID, newID))
+	fmt.Println(len(server.Webhooks()), "webhook; enabled:", server.Webhooks()[0].Enabled)
+	// Output:
+	// <nil>
+	// 1 webhook; enabled: true
+}
+
+// Until Finish has returned, the receivers accept both; the old secret is the first.
+func ExampleRotation() {
+	rotation := &walletcrew.Rotation{ // what Rotate returns
+		Old: &walletcrew.Webhook{SignatureSecret: "the old secret"},
+		New: &walletcrew.Webhook{SignatureSecret: "the new secret"},
+	}
+	for _, secret := range rotation.Secrets() {
+		fmt.Println(string(secret)) // into your secret store, not into a log
+	}
+	// Output:
+	// the old secret
+	// the new secret
+}
+
 // The kinds of errors, and what to do about each.
 func ExampleAPIError() {
 	server := walletcrewtest.NewServer()
@@ -191,6 +359,22 @@ func ExampleAPIError() {
 		fmt.Println(err)
 	}
 	// Output: come back in 1m30s
+}
+
+// There was no usable answer: the create may have been carried out, and nobody can know before he has looked.
+func ExampleRequestError() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(walletcrewtest.Fault{CarryOut: true, Drop: true})
+
+	_, err := server.Client().Webhooks.Create(context.Background(), walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
+	})
+	var broken *walletcrew.RequestError
+	if errors.As(err, &broken) {
+		fmt.Println(broken.Method, broken.Attempts, errors.Is(err, walletcrew.ErrOutcomeUnknown))
+	}
+	// Output: POST 1 true
 }
 
 func ExampleValidationError() {
@@ -258,6 +442,42 @@ func ExampleEvent_Decode() {
 	// Output: e-2 gold 1250
 }
 
+// Every member is there as it came, also those that no type has.
+func ExampleEvent_Members() {
+	event, err := walletcrew.ParseEvent("Pass:Updated", []byte(`{"__id":"e-3","passId":"p-1001","points":1250}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(event.Members()["points"]), len(event.Members()), "members")
+	// Output: 1250 3 members
+}
+
+func ExampleEvent_Metadata() {
+	event, err := walletcrew.ParseEvent("Pass:Updated", []byte(`{"__id":"e-3","passId":"p-1001"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for name, value := range event.Metadata() {
+		fmt.Println(name, string(value))
+	}
+	// Output: __id "e-3"
+}
+
+// Only the body is signed: where it names the event, that counts, and the package verifier refuses a header that says otherwise.
+func ExampleEvent_SignedName() {
+	event, err := walletcrew.ParseEvent("Pass:Uninstalled", []byte(`{"__id":"e-3","__eventName":"Pass:Installed"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(event.Name, event.SignedName())
+	// Output: Pass:Uninstalled Pass:Installed
+}
+
+func ExampleEventName_Category() {
+	fmt.Println(walletcrew.EventPassInstalled.Category(), walletcrew.EventName("customer.upserted").Category())
+	// Output: Pass customer
+}
+
 func ExampleEventName_Matches() {
 	name := walletcrew.EventName("Pass:Installed")
 	for _, pattern := range []walletcrew.EventName{walletcrew.AllPassEvents, "pass.installed", "*", "Customer:*"} {
@@ -282,6 +502,60 @@ func ExampleVerifySignature() {
 	// <nil>
 	// <nil>
 	// walletcrew: the signature does not match the body
+}
+
+// For those who look for the secret that fits, one after the other: the header is read once.
+func ExampleParseSignature() {
+	body := []byte(`{"__id":"e-1"}`)
+	header := "sha256=" + strings.ToUpper(walletcrew.Sign("secret", body)) // one of the spellings that are read
+	signature, err := walletcrew.ParseSignature(header)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(signature.Verify(body, "another", "secret"))
+	_, err = walletcrew.ParseSignature("not a signature")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// walletcrew: the signature is not 32 bytes in hexadecimal or base64
+}
+
+func ExampleSignature_Verify() {
+	body := []byte(`{"__id":"e-1"}`)
+	signature, err := walletcrew.ParseSignature(walletcrew.Sign("secret", body))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(signature.Verify(body, "secret"), errors.Is(signature.Verify(body, "another"), walletcrew.ErrSignatureMismatch))
+	// Output: <nil> true
+}
+
+// A secret that verifies many deliveries is prepared once.
+func ExampleNewKey() {
+	key, err := walletcrew.NewKey("secret")
+	if err != nil {
+		log.Fatal(err) // an empty secret is ErrNoSecret
+	}
+	body := []byte(`{"__id":"e-1"}`)
+	signature, err := walletcrew.ParseSignature(walletcrew.Sign("secret", body))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(key.Matches(body, signature), key.Matches([]byte("{}"), signature), key)
+	// Output: true false [redacted]
+}
+
+func ExampleKey_Matches() {
+	key, err := walletcrew.NewKey("secret")
+	if err != nil {
+		log.Fatal(err)
+	}
+	signature, err := walletcrew.ParseSignature(walletcrew.Sign("secret", []byte("{}")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(key.Matches([]byte("{}"), signature))
+	// Output: true
 }
 
 // Sign makes a delivery's signature: for tests, and for tools that send deliveries.

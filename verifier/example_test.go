@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
@@ -48,6 +50,24 @@ func Example() {
 	// 204 No Content
 }
 
+// A source that can't ever verify anything is an error at start, not at the first forgery.
+func ExampleNew() {
+	_, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("A_VARIABLE_THAT_IS_NOT_SET"))))
+	fmt.Println(errors.Is(err, walletcrew.ErrNoSecret))
+	// Output: true
+}
+
+func ExampleWithMaxBodyBytes() {
+	v, err := verifier.New(verifier.Static(exampleSecret), verifier.WithMaxBodyBytes(64<<10)) // 64 KiB
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil },
+		verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	deliver(h, walletcrew.EventPassUpdated, `{"__id":"e-1","passId":"`+strings.Repeat("p", 64<<10)+`"}`)
+	// Output: 413 Request Entity Too Large
+}
+
 func ExampleNewHandler() {
 	v, err := verifier.New(verifier.Static(exampleSecret))
 	if err != nil {
@@ -74,6 +94,21 @@ func ExampleNewHandler() {
 	// 500 Internal Server Error
 	// not for us: Wallet:Renamed
 	// 204 No Content
+}
+
+// The signature alone, for those who have the body and the header already.
+func ExampleVerifier_Verify() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"e-1"}`)
+	signature := walletcrew.Sign(exampleSecret, body) // of the header walletcrew.HeaderSignature
+	fmt.Println(v.Verify(context.Background(), "shop", body, signature))
+	fmt.Println(v.Verify(context.Background(), "shop", []byte(`{"__id":"e-2"}`), signature))
+	// Output:
+	// <nil>
+	// walletcrew: the signature does not match the body
 }
 
 // While a secret is rotated, deliveries signed with either are accepted.
@@ -168,6 +203,56 @@ func ExampleVerifier_Middleware() {
 	// 401 Unauthorized
 }
 
+// Your own handler: read, verified and decoded in one call.
+func ExampleVerifier_Event() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		event, err := v.Event(r)
+		if err != nil {
+			http.Error(w, http.StatusText(verifier.StatusCode(err)), verifier.StatusCode(err)) // err itself is for your log
+			return
+		}
+		switch d := event.Data.(type) {
+		case *walletcrew.PassCreated:
+			fmt.Println("created", d.PassID, "of customer", d.Identifiers["customerId"])
+		default:
+			fmt.Println("not for us:", event.Name)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	deliver(h, walletcrew.EventPassCreated, `{"__id":"e-1","passId":"p-1001","identifiers":{"customerId":"C-42"}}`)
+	deliver(h, walletcrew.EventCustomerUpserted, `{"__id":"e-2"}`)
+	// Output:
+	// created p-1001 of customer C-42
+	// 204 No Content
+	// not for us: Customer:Upserted
+	// 204 No Content
+}
+
+// Behind Verifier.Middleware the event is in the request's context.
+func ExampleEventFromContext() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		event, ok := verifier.EventFromContext(r.Context())
+		fmt.Println(event.Name, ok)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	deliver(h, walletcrew.EventPassCreated, `{"__id":"e-1"}`)
+
+	_, ok := verifier.EventFromContext(context.Background()) // without it
+	fmt.Println(ok)
+	// Output:
+	// Pass:Created true
+	// 204 No Content
+	// false
+}
+
 // EventFrom serves what isn't net/http: give it a way to read a header, and the body as it came.
 func ExampleVerifier_EventFrom() {
 	v, err := verifier.New(verifier.Static(exampleSecret))
@@ -206,6 +291,26 @@ func ExampleStatusCode() {
 	// 503
 	// 500
 	// 204
+}
+
+// Its Handle is what NewHandler takes.
+func ExampleNewMux() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := verifier.NewMux()
+	mux.HandleFunc(walletcrew.AllPassEvents, func(_ context.Context, e *walletcrew.Event) error {
+		fmt.Println(e.Name)
+		return nil
+	})
+	h := verifier.NewHandler(v, mux.Handle)
+	deliver(h, walletcrew.EventPassUpdated, `{"__id":"e-1"}`)
+	deliver(h, walletcrew.EventCustomerUpserted, `{"__id":"e-2"}`) // nobody's: acknowledged
+	// Output:
+	// Pass:Updated
+	// 204 No Content
+	// 204 No Content
 }
 
 func ExampleMux() {
@@ -285,6 +390,122 @@ func ExampleDiscard() {
 	}, verifier.WithLogger(slog.New(slog.DiscardHandler))) // which would say what was discarded
 	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
 	// Output: 204 No Content
+}
+
+// For those who call a HandlerFunc themselves, such as a worker behind a queue.
+func ExampleIsDiscard() {
+	handle := func(_ context.Context, e *walletcrew.Event) error {
+		return verifier.Discard(fmt.Errorf("no customer for %s", e.ID))
+	}
+	err := handle(context.Background(), &walletcrew.Event{ID: "e-1"})
+	fmt.Println(verifier.IsDiscard(err), err)
+	// Output: true discarded: no customer for e-1
+}
+
+func ExampleIsTemporary() {
+	handle := func(context.Context, *walletcrew.Event) error {
+		return verifier.Temporary(errors.New("the database can't be reached"))
+	}
+	err := handle(context.Background(), &walletcrew.Event{ID: "e-1"})
+	fmt.Println(verifier.IsTemporary(err), err)
+	// Output: true the database can't be reached
+}
+
+// What passes by itself is asked for again, as is every error; but the answer says that it isn't a fault of the function.
+func ExampleTemporary() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error {
+		return verifier.Temporary(errors.New("the database can't be reached"))
+	}, verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	// Output: 503 Service Unavailable
+}
+
+// The same event twice: the function runs once, and both are acknowledged.
+func ExampleWithDeduper() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
+		fmt.Println("handled", e.ID)
+		return nil
+	}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0))) // for replicas: adapters/redisdedupe, adapters/sqldedupe
+	for range 2 {
+		deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	}
+	// Output:
+	// handled e-1
+	// 204 No Content
+	// 204 No Content
+}
+
+// brokenDeduper is one whose server is away.
+type brokenDeduper struct{ verifier.Deduper }
+
+func (brokenDeduper) Claim(context.Context, string, time.Duration) (verifier.Claim, error) {
+	return verifier.Claim{}, errors.New("the server is away")
+}
+
+// While the deduper is away, a delivery is refused, or handled, perhaps a second time.
+func ExampleContinueWithoutDeduper() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	handle := func(_ context.Context, e *walletcrew.Event) error {
+		fmt.Println("handled", e.ID)
+		return nil
+	}
+	quiet := verifier.WithLogger(slog.New(slog.DiscardHandler))
+	strict := verifier.NewHandler(v, handle, verifier.WithDeduper(brokenDeduper{}), quiet)
+	lenient := verifier.NewHandler(v, handle, verifier.WithDeduper(brokenDeduper{}), verifier.ContinueWithoutDeduper(), quiet)
+	deliver(strict, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	deliver(lenient, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	// Output:
+	// 503 Service Unavailable
+	// handled e-1
+	// 204 No Content
+}
+
+// A function that takes too long is answered for; its context has ended.
+func ExampleWithTimeout() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := verifier.NewHandler(v, func(ctx context.Context, _ *walletcrew.Event) error {
+		<-ctx.Done() // as a database driver does that is given ctx
+		return ctx.Err()
+	}, verifier.WithTimeout(10*time.Millisecond), verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	// Output: 503 Service Unavailable
+}
+
+// What is refused, fails or is discarded is logged, without body, signature or secret.
+func ExampleWithLogger() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error {
+		return verifier.Discard(errors.New("no customer"))
+	}, verifier.WithLogger(logger))
+	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
+	// Output:
+	// level=WARN msg="verifier: the function discarded the event" event=Pass:Installed id=e-1 tenant=shop error="discarded: no customer"
+	// 204 No Content
 }
 
 // One Outcome for each delivery: a counter by result and event, a histogram of the function's time.

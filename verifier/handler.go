@@ -35,8 +35,8 @@ func ContinueWithoutDeduper() HandlerOption { return func(h *handler) { h.failOp
 // positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *handler) { h.timeout = d } }
 
-// WithLogger sets where refused deliveries (info), failures (warn) and panics (error) are logged, never with a body, a signature
-// or a secret. Without it, or with nil, that is slog.Default().
+// WithLogger sets where refused deliveries (info), failures and discarded events (warn) and panics (error) are logged, never with a
+// body, a signature or a secret. Without it, or with nil, that is [slog.Default].
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *handler) { h.logger = l } }
 
 // WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
