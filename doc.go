@@ -1,10 +1,11 @@
-// Package walletcrew manages the webhooks of a The Wallet Crew tenant and reads what they deliver.
+// Package walletcrew manages the webhooks of a tenant of The Wallet Crew and reads what they deliver.
 //
 // # Manage
 //
-// A [Client] calls the management API. A service that keeps its own subscription in order calls Ensure when it starts:
+// A [Client] calls the management API. A service that keeps its own subscription in order calls [WebhooksService.Ensure] when it
+// starts:
 //
-//	client, err := walletcrew.NewClientFromEnv()
+//	client, err := walletcrew.NewClient("your-tenant", walletcrew.WithAPIKey(os.Getenv("WALLETCREW_API_KEY")))
 //	if err != nil {
 //		return err
 //	}
@@ -12,17 +13,37 @@
 //		Endpoint: "https://shop.example/webhooks/walletcrew",
 //		Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.EventCustomerUpserted},
 //	})
+//	if err != nil {
+//		return err
+//	}
+//	log.Println(result.Action, result.Webhook.ID) // created, updated or unchanged
+//
+// [WebhooksService] has the other calls, and [WebhooksService.Rotate] replaces a secret without losing a delivery.
 //
 // # Receive
 //
-// The package verifier turns signed deliveries into calls of your functions; a service that only receives imports only that.
-// [VerifySignature] and [ParseEvent] are the two steps that it is made of.
+// The package [github.com/thewalletcrew/walletcrew-go/verifier] turns signed deliveries into calls of your functions; a service
+// that only receives imports only that. [VerifySignature] and [ParseEvent] are the two steps that it is made of. An [Event] has its
+// payload in Data:
+//
+//	switch d := event.Data.(type) {
+//	case *walletcrew.PassInstalled:
+//		log.Println(d.PassID, "is on a phone:", d.Device.Platform)
+//	case *walletcrew.CustomerUpserted:
+//		log.Println("customer", string(d.Members["email"]))
+//	case *walletcrew.UnknownEvent: // a name that this version doesn't know, or a payload that doesn't fit
+//		log.Println(event.Name, event.DataErr)
+//	}
+//
+// # Test
+//
+// The package [github.com/thewalletcrew/walletcrew-go/walletcrewtest] is the platform in memory.
 //
 // # Errors
 //
 // [ValidationError]: an argument was refused, nothing was sent. [APIError]: the platform answered, but not with a success; tell
-// the kinds apart with errors.Is and [ErrNotFound], [ErrRateLimited] and so on. [RequestError]: there was no usable answer. Both
-// are [ErrOutcomeUnknown] where the platform may have carried the call out all the same.
+// the kinds apart with [errors.Is] and [ErrNotFound], [ErrRateLimited] and so on. [RequestError]: there was no usable answer. The
+// last two are [ErrOutcomeUnknown] where the platform may have carried the call out all the same.
 //
 // # What is documented
 //

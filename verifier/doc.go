@@ -14,17 +14,25 @@
 //	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle,
 //		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0))))
 //
+// [New] refuses a missing secret at start. [NewHandler] verifies, decodes, leaves out duplicates ([WithDeduper]), limits the time
+// and answers; [On] calls a function for the event of its payload type, [OnName] for any name or pattern with your own type, and
+// [Mux.HandleFunc] with the event as it is.
+//
 // The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
-// that returns nil acknowledges the event; an error asks for it again.
+// that returns nil acknowledges the event; an error asks for it again, except for a [Discard].
 //
 // # In parts
 //
 // A service with its own handlers uses [Verifier.Middleware], or [Verifier.Event] within a handler; one that isn't on net/http
 // uses [Verifier.EventFrom]. All three check in the same order: size, signature over the bytes as they came, name, JSON. Nothing
-// is decoded before the signature holds.
+// is decoded before the signature holds. [StatusCode] says what to answer.
 //
 // # Secrets
 //
 // [Static] holds fixed secrets, [SecretFunc] looks them up by tenant, [FromAPI] reads them from the management API. The comment
 // on [Verifier] says what each of them vouches for.
+//
+// # The signature doesn't match
+//
+// [Diagnose] says why, as far as that can be proved. Most often something before the handler has read and encoded the body again.
 package verifier

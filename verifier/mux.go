@@ -62,7 +62,7 @@ func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	m.register(pattern, func(ctx context.Context, e *walletcrew.Event) (bool, error) { return true, h(ctx, e) })
 }
 
-// On registers a function for the event whose payload type T is, such as walletcrew.PassInstalled; it panics for a type that is
+// On registers a function for the event whose payload type T is, such as [walletcrew.PassInstalled]; it panics for a type that is
 // none. An event whose payload doesn't fit the type (Event.DataErr says why) goes to the most specific pattern that matches
 // besides, such as "Pass:*" or "*"; if there is none, Handle returns an error, so that the event isn't lost.
 func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {

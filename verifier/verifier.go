@@ -34,8 +34,8 @@ type Verifier struct {
 	maxBodyBytes int64
 }
 
-// What can be wrong with a delivery, besides the signature's errors (walletcrew.ErrMissingSignature,
-// walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch) and walletcrew.ErrInvalidPayload. Use errors.Is;
+// What can be wrong with a delivery, besides the signature's errors ([walletcrew.ErrMissingSignature],
+// [walletcrew.ErrMalformedSignature], [walletcrew.ErrSignatureMismatch]) and [walletcrew.ErrInvalidPayload]. Use [errors.Is];
 // [StatusCode] says what to answer.
 var (
 	// ErrBodyTooLarge: the body is over the limit, see WithMaxBodyBytes.
@@ -197,7 +197,7 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavai
 // header; an event without any name is delivered too.
 //
 // The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
-// walletcrew.ErrInvalidPayload. Answer with [StatusCode].
+// [walletcrew.ErrInvalidPayload]. Answer with [StatusCode].
 func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
 	d := delivery{header: headerFunc(header), body: body}
 	if err := v.checkHeader(&d); err != nil {

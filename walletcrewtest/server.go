@@ -1,6 +1,8 @@
 // Package walletcrewtest is the platform in memory, for tests: the management API on a loopback port, and deliveries that are
 // signed as the platform's.
 //
+// # A whole flow
+//
 //	server := walletcrewtest.NewServer()
 //	defer server.Close()
 //
@@ -12,7 +14,14 @@
 //	...
 //	deliveries, err := server.Emit(ctx, walletcrew.EventPassInstalled, map[string]any{"passId": "p-1001"})
 //
-// A handler alone is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Payload] its body.
+// [Server.Fail] orders what goes wrong with the API, [Server.Deliver] sends a duplicate or an older event, and [Server.Requests]
+// and [Server.Webhooks] say what came of it.
+//
+// # A handler alone
+//
+// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Payload] its body.
+//
+// # What isn't documented
 //
 // The platform's documentation leaves some things open, such as what it answers to PATCH and how it spells a signature. The
 // server takes one way, and an [Option] changes it, so that your tests can show that your code doesn't depend on it.

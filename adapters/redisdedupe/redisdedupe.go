@@ -23,8 +23,8 @@
 //
 // Redis can lose what it has acknowledged, and then an event may be handled again, or by two replicas at once: after a restart
 // without an append-only file, after a failover (replication is asynchronous), and where keys are evicted ([ErrEviction]). A
-// clock of the server that is set forward ends leases early. When the server is out of memory under noeviction, Claim fails (503), and what was already running can't be
-// marked as done.
+// clock of the server that is set forward ends leases early. When the server is out of memory under noeviction, Claim fails
+// (503), and what was already running can't be marked as done.
 //
 // # Outage
 //

@@ -21,7 +21,7 @@
 //
 // # Effectively once
 //
-// The effect is elsewhere: a Deduper given to verifier.WithDeduper lets one replica run the function, and forgets nothing that
+// The effect is elsewhere: a [Deduper] given to [verifier.WithDeduper] lets one replica run the function, and forgets nothing that
 // the database doesn't. A crash between the effect and Complete makes it run again.
 //
 // # Limits
@@ -34,8 +34,8 @@
 // # Speed
 //
 // On PostgreSQL and SQLite, Claim is one statement, and a second one that reads where the key is taken; on MySQL and MariaDB
-// always two. Complete and Release are one each. Go-sql-driver/mysql prepares each statement first unless its DSN says
-// interpolateParams=true, which saves a round trip each.
+// always two. Complete and Release are one each. The driver go-sql-driver/mysql prepares each statement first unless
+// its DSN says interpolateParams=true, which saves a round trip each.
 //
 // # SQLite
 //
