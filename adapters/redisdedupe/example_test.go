@@ -71,3 +71,33 @@ func ExampleDeduper() {
 		}
 	}
 }
+
+// New asks nothing of the server; Check says at start what would go wrong later.
+func ExampleNew() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1}) // where nobody listens
+	defer func() { _ = client.Close() }()
+	deduper, err := redisdedupe.New(client)
+	fmt.Println(err)
+	fmt.Println(deduper.Check(context.Background()) != nil)
+	// Output:
+	// <nil>
+	// true
+}
+
+// Receivers of one tenant share a prefix.
+func ExampleWithPrefix() {
+	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
+	defer func() { _ = client.Close() }()
+	_, err := redisdedupe.New(client, redisdedupe.WithPrefix("wc:shop:"))
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A week, since the platform doesn't say for how long it may deliver an event again.
+func ExampleWithRetention() {
+	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
+	defer func() { _ = client.Close() }()
+	_, err := redisdedupe.New(client, redisdedupe.WithRetention(7*24*time.Hour))
+	fmt.Println(err)
+	// Output: <nil>
+}

@@ -3,6 +3,7 @@ package sqldedupe_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -141,4 +142,69 @@ func ExampleNew() {
 	}
 	mux := verifier.NewMux()
 	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(dedupe)))
+}
+
+// With a verifier on SecretFunc, which vouches for the tenant.
+func ExampleKey() {
+	shop, err := sqldedupe.Key(&walletcrew.Event{ID: "e-1", TenantID: "shop"})
+	museum, _ := sqldedupe.Key(&walletcrew.Event{ID: "e-1", TenantID: "museum"})
+	fmt.Println(shop != museum, err)
+	_, err = sqldedupe.Key(&walletcrew.Event{TenantID: "shop"})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// sqldedupe: the event has no __id
+}
+
+// With a verifier on Static or FromAPI: the tenant's header isn't signed, so it mustn't make another event of one.
+func ExampleKeyIn() {
+	key := sqldedupe.KeyIn("shop")
+	first, err := key(&walletcrew.Event{ID: "e-1", TenantID: "shop"})
+	again, _ := key(&walletcrew.Event{ID: "e-1", TenantID: "another"})
+	fmt.Println(first == again, err)
+	// Output: true <nil>
+}
+
+// For programs that may not create tables: the statements are the files in schema, and Check says whether the table is right.
+func ExampleDeduper_Check() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, sqldedupe.WithTable("shop_events"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(errors.Is(dedupe.Check(ctx), sqldedupe.ErrSchema))
+	fmt.Println(dedupe.EnsureSchema(ctx), dedupe.Check(ctx))
+	// Output:
+	// true
+	// <nil> <nil>
+}
+
+// Who uses only InTx or Once removes expired rows once in a while.
+func ExampleDeduper_Purge() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := dedupe.EnsureSchema(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	n, err := dedupe.Purge(ctx, 1000)
+	fmt.Println(n, err)
+	// Output: 0 <nil>
 }
