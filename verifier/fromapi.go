@@ -29,9 +29,10 @@ const (
 // It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
 // so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
 // then once each 30 seconds, and concurrent deliveries share one call. A call that failed doesn't count, but is followed by a pause
-// of a second, or of what the API asks for with Retry-After (10 minutes at most). It
-// also lists anew, in the background, when the list is 10 minutes old: the secret of a webhook that was deleted is accepted
-// until then, or until something else made it look.
+// of a second, or of what the API asks for with Retry-After (10 minutes at most).
+//
+// It also lists anew, in the background, when a delivery comes and the list is over 10 minutes old. The secret of a webhook that was
+// deleted is accepted until that answer is there, or until something else made it look.
 //
 // While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
 // [ErrSecretsUnavailable] (503).
