@@ -370,8 +370,7 @@ func ExampleRequestError() {
 	_, err := server.Client().Webhooks.Create(context.Background(), walletcrew.WebhookSpec{
 		Endpoint: "https://shop.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents},
 	})
-	var broken *walletcrew.RequestError
-	if errors.As(err, &broken) {
+	if broken, ok := errors.AsType[*walletcrew.RequestError](err); ok {
 		fmt.Println(broken.Method, broken.Attempts, errors.Is(err, walletcrew.ErrOutcomeUnknown))
 	}
 	// Output: POST 1 true
