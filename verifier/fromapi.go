@@ -21,6 +21,8 @@ const (
 	lookTimeout  = 10 * time.Second
 	together     = 100 * time.Millisecond // who asks so soon after a look began shares it; later, a webhook may have been made since
 	reviewSecret = 10 * time.Minute       // a cached list is looked at again, so that a deleted webhook's secret stops to be accepted
+	staleSecret  = 2 * reviewSecret       // and from then on a delivery waits for that look,
+	staleWait    = 3 * time.Second        // but no longer than this
 )
 
 // FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
@@ -31,8 +33,9 @@ const (
 // then once each 30 seconds, and concurrent deliveries share one call. A call that failed doesn't count, but is followed by a pause
 // of a second, or of what the API asks for with Retry-After (10 minutes at most).
 //
-// It also lists anew, in the background, when a delivery comes and the list is over 10 minutes old. The secret of a webhook that was
-// deleted is accepted until that answer is there, or until something else made it look.
+// It also lists anew when a delivery comes and the list is over 10 minutes old, so that the secret of a webhook that was deleted
+// comes to be refused: in the background, or, where the list is over 20 minutes old, before that delivery is checked, which waits 3
+// seconds at most and only while the API is well.
 //
 // While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
 // [ErrSecretsUnavailable] (503).
@@ -80,14 +83,31 @@ func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "veri
 
 func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
 	s.mu.Lock()
-	if s.loaded {
-		defer s.mu.Unlock()
-		if time.Since(s.loadedAt) > reviewSecret && s.under == nil && !s.pausing() {
-			s.start(ctx)
-		}
-		return s.secrets(), nil
+	if !s.loaded {
+		return s.await(ctx)
 	}
-	return s.await(ctx)
+	age := time.Since(s.loadedAt)
+	if age > staleSecret && s.failure == nil {
+		return s.awaitBriefly(ctx)
+	}
+	defer s.mu.Unlock()
+	if age > reviewSecret && s.under == nil && !s.pausing() {
+		s.start(ctx)
+	}
+	return s.secrets(), nil
+}
+
+// awaitBriefly is await, but goes on with what is known where the look takes long.
+func (s *apiSource) awaitBriefly(ctx context.Context) ([]walletcrew.Secret, error) {
+	wait, cancel := context.WithTimeout(ctx, staleWait)
+	defer cancel()
+	secrets, err := s.await(wait)
+	if err == nil || ctx.Err() != nil {
+		return secrets, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known()
 }
 
 // Refresh looks again if it may, and returns what is known then.

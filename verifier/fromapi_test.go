@@ -506,6 +506,58 @@ func TestFromAPIReviewsItsSecretsInTheBackgroundAfterTenMinutes(t *testing.T) {
 	})
 }
 
+func TestFromAPIAfterALongSilenceTheFirstDeliveryWaitsForTheReview(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{takes: time.Second}
+		api.set(knownSecret, otherSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		api.set(otherSecret) // the secret has leaked, and its webhook is deleted
+		time.Sleep(3 * time.Hour)
+		assert.Equal(t, 401, sentWith(v, knownSecret), "not once more")
+		assert.Equal(t, 204, sentWith(v, otherSecret))
+
+		time.Sleep(3 * time.Hour)
+		api.mu.Lock()
+		api.takes = time.Hour
+		api.mu.Unlock()
+		began := time.Now()
+		assert.Equal(t, 204, sentWith(v, otherSecret), "while the API hangs, what is known serves")
+		assert.Equal(t, 3*time.Second, time.Since(began))
+		time.Sleep(time.Minute) // the look has failed
+		began = time.Now()
+		for range 10 {
+			assert.Equal(t, 204, sentWith(v, otherSecret))
+		}
+		assert.Zero(t, time.Since(began), "and nobody waits for an API that isn't well")
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, v.Verify(canceled, "acme", []byte(knownBody), walletcrew.Sign(otherSecret, []byte(knownBody))))
+		time.Sleep(time.Minute) // the last look ends
+	})
+}
+
+func TestFromAPIADeliveryThatIsGivenUpWhileItWaitsForTheReviewIsNotChecked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		require.Equal(t, 204, sentWith(v, knownSecret))
+		time.Sleep(time.Hour)
+		api.mu.Lock()
+		api.takes = time.Hour
+		api.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := v.Verify(ctx, "acme", []byte(knownBody), walletcrew.Sign(knownSecret, []byte(knownBody)))
+		require.ErrorIs(t, err, verifier.ErrSecretsUnavailable)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(time.Minute) // the look ends
+	})
+}
+
 func TestFromAPIAReviewThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

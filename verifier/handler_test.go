@@ -872,6 +872,7 @@ func pipeServer(t *testing.T, server *http.Server) *wire {
 		_ = near.Close()
 		_ = server.Close()
 		<-done
+		time.Sleep(time.Second) // Go 1.27's server keeps a connection half a second after an error
 	})
 	return newWire(t, near)
 }

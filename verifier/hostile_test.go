@@ -76,8 +76,8 @@ func hostileRequests() []hostile {
 		return hostile{name: name, send: send, want: status, shut: true}
 	}
 	mib, over := string(paddedBody(1<<20)), string(paddedBody(1<<20+1))
-	manyHeaders := make([]string, 0, 2000)
-	for i := range 2000 {
+	manyHeaders := make([]string, 0, 400) // net/http takes as many as fit its bytes; 1.27 has a limit of its own
+	for i := range 400 {
 		manyHeaders = append(manyHeaders, fmt.Sprintf("X-Filler-%d: %d", i, i))
 	}
 	nested := func(depth int) string {
@@ -140,7 +140,7 @@ func hostileRequests() []hostile {
 		one("UTF-8 in the event's name", rawRequest(post, body, whole, good, "X-Neostore-Eventname: Café:Ouvert"), 204),
 		one("no event name", rawRequest(post, body, whole, good), 204),
 		one("an event name of 100 KB", rawRequest(post, body, whole, good, "X-Neostore-Eventname: "+strings.Repeat("a:*", 33_000)), 204),
-		one("2,000 headers", rawRequest(post, body, append(manyHeaders, whole, good)...), 204),
+		one("400 headers", rawRequest(post, body, append(manyHeaders, whole, good)...), 204),
 		one("2 MiB of headers", rawRequest(post, body, whole, good, "X-Other: "+strings.Repeat("a", 2<<20)), 431),
 
 		// Signatures.
