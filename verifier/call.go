@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A call is one delivery on its way through a handler: all that it needs is allocated at once.
+// A call is one delivery on its way through a handler, with all that it needs: it is allocated at once, but for the channel.
 type call struct {
 	delivery
 	handler *handler
@@ -69,14 +69,24 @@ func (c *call) handle(out *Outcome) {
 		c.run(out)
 		return
 	}
+	running := false // then the turn is given back when the function has ended
+	defer func() {
+		if !running {
+			h.turns.give(&c.turn)
+		}
+	}()
 	claim, err := c.claim()
+	if err != nil && h.failOpen && !errors.Is(err, errBusy) {
+		h.record(&c.ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", c.event, err)
+		if err = c.take(); err == nil {
+			running = true
+			c.run(out)
+			return
+		}
+	}
 	switch {
 	case errors.Is(err, errBusy):
 		out.unavailable(InFlight, err)
-	case err != nil && h.failOpen:
-		h.record(&c.ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", c.event, err)
-		c.run(out) // which gives the turn back
-		return
 	case err != nil:
 		out.unavailable(Unavailable, fmt.Errorf("verifier: the deduper failed: %w", err))
 	case claim.State == Done:
@@ -85,10 +95,22 @@ func (c *call) handle(out *Outcome) {
 		out.unavailable(InFlight, errors.New("verifier: another process is handling the event"))
 	default:
 		c.claimed, c.token = true, claim.Token
+		running = true
 		c.run(out)
-		return
 	}
-	h.turns.give(&c.turn)
+}
+
+// take takes the event's turn, if it hasn't. The error is [errBusy] where the context ended first.
+func (c *call) take() error {
+	if c.turn.key != "" {
+		return nil
+	}
+	c.turn = turn{key: c.key, until: c.ctx.deadline.Add(leaseMargin)}
+	if err := c.handler.turns.take(&c.ctx, &c.turn); err != nil {
+		c.turn = turn{}
+		return err
+	}
+	return nil
 }
 
 // claim claims the event, once no other delivery of it is being handled in this process; other processes are up to the deduper.
@@ -97,8 +119,7 @@ func (c *call) claim() (claim Claim, err error) {
 	if memory, ok := h.deduper.(*memoryDeduper); ok { // knows by itself when the other has ended
 		return memory.claimInTurn(&c.ctx, c.key, lease)
 	}
-	c.turn = turn{key: c.key, until: c.ctx.deadline.Add(leaseMargin)}
-	if err := h.turns.take(&c.ctx, &c.turn); err != nil {
+	if err := c.take(); err != nil {
 		return Claim{}, err
 	}
 	err = guard("the deduper", func() (err error) {

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -43,6 +44,11 @@ func (c *deadlineContext) Err() error {
 	return c.real().Err()
 }
 
+// String is what fmt prints, which would read the fields without the lock.
+func (c *deadlineContext) String() string {
+	return fmt.Sprintf("%v.WithDeadline(%s)", c.Context, c.deadline.Format(time.RFC3339Nano))
+}
+
 // Value asks the real context if there is one: that of a package context finds its parent by a value.
 func (c *deadlineContext) Value(key any) any {
 	c.mu.Lock()
@@ -79,8 +85,7 @@ func (c *deadlineContext) end() {
 type deadlines struct {
 	mu          sync.Mutex
 	first, last *call
-	timer       *time.Timer
-	running     bool
+	timer       *time.Timer // nil where there is no call: a handler that rests keeps nothing running
 }
 
 func (d *deadlines) add(c *call) {
@@ -88,13 +93,11 @@ func (d *deadlines) add(c *call) {
 	defer d.mu.Unlock()
 	if d.last == nil {
 		d.first = c
+		d.timer = time.AfterFunc(c.handler.timeout, d.sweep)
 	} else {
 		d.last.later, c.earlier = c, d.last
 	}
 	d.last = c
-	if !d.running {
-		d.wait(c.handler.timeout)
-	}
 }
 
 // remove may be called for one whose time has ended.
@@ -119,26 +122,20 @@ func (d *deadlines) unlink(c *call) {
 		d.last = c.earlier
 	}
 	c.earlier, c.later = nil, nil
-}
-
-func (d *deadlines) wait(until time.Duration) {
-	d.running = true
-	if d.timer == nil {
-		d.timer = time.AfterFunc(until, d.sweep)
-		return
+	if d.first == nil {
+		d.timer.Stop()
+		d.timer = nil
 	}
-	d.timer.Reset(until)
 }
 
-// sweep ends the time of those that are due. The timer isn't stopped for a call that comes to its end in time: it then finds
-// others that are due later, or none.
+// sweep ends the time of those that are due. The timer isn't stopped for a call that comes to its end while others go on: it then
+// finds those, due later.
 func (d *deadlines) sweep() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.running = false
 	for c := d.first; c != nil; c = d.first {
 		if left := time.Until(c.ctx.deadline); left > 0 {
-			d.wait(left)
+			d.timer.Reset(left)
 			return
 		}
 		c.endings <- ending{} // there is room

@@ -3,7 +3,10 @@ package verifier_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -42,7 +45,8 @@ func TestTheFunctionsContextHasTheDeadlineOfTheDelivery(t *testing.T) {
 		earlier, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		inFunction(t, earlier, func(ctx context.Context) {
-			deadline, _ := ctx.Deadline()
+			deadline, ok := ctx.Deadline()
+			assert.True(t, ok)
 			assert.Equal(t, 5*time.Second, deadline.Sub(began), "the request's own, where that is earlier")
 		})
 		later, cancelLater := context.WithTimeout(t.Context(), time.Hour)
@@ -134,13 +138,15 @@ func TestTheFunctionsContextHasTheRequestsValues(t *testing.T) {
 func TestEachOfManyDeliveriesHasItsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const number = 60
+		const number = 80
 		var mu sync.Mutex
 		took, answers := map[time.Duration]int{}, map[int]int{}
 		h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
-			switch len(e.ID) % 3 {
+			switch len(e.ID) % 4 {
 			case 0:
 				time.Sleep(time.Second) // in time
+			case 3:
+				time.Sleep(20 * time.Second) // in time, but others' is up meanwhile
 			case 1:
 				time.Sleep(25 * time.Second) // at the very moment
 			default:
@@ -151,7 +157,7 @@ func TestEachOfManyDeliveriesHasItsOwnDeadline(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range number {
 			time.Sleep(700 * time.Millisecond)
-			id := "id"[:i%3] + "000"
+			id := "abc"[:i%4] + "0000"
 			all.Go(func() {
 				began := time.Now()
 				status := send(h, eventWith(id)).StatusCode
@@ -162,12 +168,12 @@ func TestEachOfManyDeliveriesHasItsOwnDeadline(t *testing.T) {
 			})
 		}
 		all.Wait()
-		assert.Equal(t, map[time.Duration]int{time.Second: number / 3, 25 * time.Second: 2 * number / 3}, took)
+		assert.Equal(t, map[time.Duration]int{time.Second: number / 4, 20 * time.Second: number / 4, 25 * time.Second: number / 2}, took)
 		assert.Equal(t, number, answers[204]+answers[503])
-		assert.GreaterOrEqual(t, answers[503], number/3)
+		assert.GreaterOrEqual(t, answers[503], number/4)
 		time.Sleep(2 * time.Hour)
 		began := time.Now()
-		requireStatus(t, 503, send(h, eventWith("00000")), "after a rest too")
+		requireStatus(t, 503, send(h, eventWith("000000")), "after a rest too")
 		assert.Equal(t, 25*time.Second, time.Since(began))
 		time.Sleep(time.Hour)
 	})
@@ -187,4 +193,109 @@ func TestAFunctionThatCleansUpAfterItsDeadlineIsNoNews(t *testing.T) {
 		assert.Contains(t, book.String(), "level=WARN msg=\"verifier: the event was not handled\"")
 		assert.NotContains(t, book.String(), "after its delivery was answered", "it did what it should, and the outcome said so")
 	})
+}
+
+func TestALookUpOfSecretsThatOnlyAsksForErrSeesTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		polls := verifier.SecretFunc(func(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
+			for ctx.Err() == nil {
+				time.Sleep(700 * time.Millisecond)
+			}
+			return nil, ctx.Err()
+		})
+		h := verifier.NewHandler(verifierOf(t, polls), succeed, verifier.WithLogger(silentLog()))
+		began := time.Now()
+		requireStatus(t, 503, send(h, eventWith("1")), "its time is up")
+		assert.Equal(t, 25200*time.Millisecond, time.Since(began))
+
+		request, hangUp := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, hangUp)
+		began = time.Now()
+		requireStatus(t, 503, send(h, eventWith("1").WithContext(request)), "the sender has hung up")
+		assert.Equal(t, 3500*time.Millisecond, time.Since(began))
+	})
+}
+
+func TestTheFunctionsContextCanBePrintedWhileItIsUsed(t *testing.T) {
+	t.Parallel()
+	h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
+		var both sync.WaitGroup
+		both.Go(func() { ctx.Done() })
+		both.Go(func() { assert.Contains(t, fmt.Sprintf("%v %s", ctx, ctx), ".WithDeadline(") })
+		both.Wait()
+		return nil
+	})
+	requireStatus(t, 204, send(h, eventWith("1")), "a mock prints its arguments")
+}
+
+// A handler in a package's variable is used by tests with time of their own and by others.
+func TestAHandlerMayBeUsedInOneBubbleAfterTheOther(t *testing.T) {
+	t.Parallel()
+	slow := false
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+		if slow {
+			time.Sleep(time.Hour)
+		}
+		return nil
+	})
+	requireStatus(t, 204, send(h, eventWith("1")), "in real time")
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			slow = false
+			requireStatus(t, 204, send(h, eventWith("1")), "")
+			time.Sleep(time.Minute)
+			slow = true
+			began := time.Now()
+			requireStatus(t, 503, send(h, eventWith("1")), "its time is up")
+			assert.Equal(t, 25*time.Second, time.Since(began))
+			time.Sleep(2 * time.Hour)
+		})
+		slow = false
+		requireStatus(t, 204, send(h, eventWith("1")), "in real time again")
+	}
+}
+
+// Not parallel: it looks at the heap.
+func TestNothingIsKeptOfWhatWasAnswered(t *testing.T) {
+	stop, started := make(chan struct{}), make(chan struct{})
+	h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
+		if e.ID == "first" {
+			close(started)
+			<-stop
+		}
+		return nil
+	}, verifier.WithTimeout(time.Hour))
+	var first sync.WaitGroup
+	first.Go(func() { send(h, eventWith("first")) })
+	<-started
+	before := heapBytes()
+	const number, size = 200, 100_000
+	for i := range number {
+		requireStatus(t, 204, send(h, posted(fmt.Appendf(nil, `{"__id":"%d","x":%q}`, i, strings.Repeat("x", size)))), "")
+	}
+	assert.Less(t, heapBytes()-before, int64(number*size/10), "while another delivery goes on")
+	close(stop)
+	first.Wait()
+
+	before = heapBytes()
+	for range number {
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return nil }, verifier.WithTimeout(time.Hour), verifier.WithObserver(keeping(size)))
+		requireStatus(t, 204, send(h, eventWith("1")), "")
+	}
+	assert.Less(t, heapBytes()-before, int64(number*size/10), "handlers that are made for one delivery each")
+}
+
+func keeping(size int) func(context.Context, verifier.Outcome) {
+	ballast := make([]byte, size)
+	return func(context.Context, verifier.Outcome) { ballast[0]++ }
+}
+
+func heapBytes() int64 {
+	for range 3 {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

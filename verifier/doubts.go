@@ -14,8 +14,7 @@ type doubts struct {
 	some atomic.Bool // whether there are any; cheap to ask
 
 	mu   sync.Mutex
-	all  []doubt // the oldest first
-	busy bool
+	all  []doubt   // the oldest first
 	next time.Time // before that they aren't looked at again
 }
 
@@ -27,6 +26,7 @@ type doubt struct {
 
 const (
 	maxDoubts   = 10_000 // what is over that waits for its lease
+	maxFailures = 3      // in one round
 	doubtsPause = time.Second
 )
 
@@ -48,23 +48,28 @@ func (d *doubts) settle(deduper Deduper) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.busy || time.Now().Before(d.next) {
+	now := time.Now()
+	if now.Before(d.next) {
 		return
 	}
-	d.busy = true
-	now := d.all
-	d.all = nil
+	d.next = now.Add(doubtsPause)
+	all := d.all
+	d.keep(nil)
 	go func() {
-		left := release(deduper, now)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.keep(append(left, d.all...))
-		d.busy, d.next = false, time.Now().Add(doubtsPause)
+		left := all
+		defer func() { // also after a runtime.Goexit
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.keep(append(left, d.all...))
+		}()
+		left = release(deduper, all)
 	}()
 }
 
-// release returns those that are to be released later.
-func release(deduper Deduper, all []doubt) (left []doubt) {
+// release returns those that are to be released later. Where one can't be, that may be because of its key, or because the deduper is
+// away again: after some, it gives up, and these are the last the next time.
+func release(deduper Deduper, all []doubt) []doubt {
+	var left, failed []doubt
 	for i, it := range all {
 		if time.Now().After(it.until) {
 			continue
@@ -75,14 +80,15 @@ func release(deduper Deduper, all []doubt) (left []doubt) {
 			return deduper.Release(ctx, it.key, it.token)
 		})
 		switch {
-		case errors.Is(err, ErrLeaseLost):
-			if !it.missed {
-				it.missed = true
-				left = append(left, it)
+		case err == nil:
+		case !errors.Is(err, ErrLeaseLost):
+			if failed = append(failed, it); len(failed) == maxFailures {
+				return append(append(all[i+1:], left...), failed...)
 			}
-		case err != nil:
-			return append(left, all[i:]...)
+		case !it.missed:
+			it.missed = true
+			left = append(left, it)
 		}
 	}
-	return left
+	return append(left, failed...)
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -474,6 +476,212 @@ func TestWhatIsKeptOfAnOutageIsBounded(t *testing.T) {
 	})
 }
 
+// count says how often the deduper was called so.
+func (f *fakeDeduper) count(call string) (n int) {
+	for _, did := range f.did() {
+		if did == call {
+			n++
+		}
+	}
+	return n
+}
+
+func TestALeaseThatIsNotThereIsGivenBackTwiceAtMost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &fakeDeduper{claimErr: errLost, releaseErr: verifier.ErrLeaseLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "down")
+		d.claimErr = nil
+		for i := range 10 {
+			requireStatus(t, 204, send(h, eventWith(fmt.Sprint("other-", i))), "up again")
+			time.Sleep(1100 * time.Millisecond)
+		}
+		assert.Equal(t, 2, d.count("release"))
+	})
+}
+
+func TestAnErrorWithoutATokenLeavesNothingToGiveBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &fakeDeduper{claims: []verifier.Claim{{}}, claimErr: errLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "down")
+		d.claimErr = nil
+		requireStatus(t, 204, send(h, eventWith("2")), "up again")
+		synctest.Wait()
+		assert.Equal(t, []string{"claim", "claim", "complete"}, d.did())
+	})
+}
+
+// Of a deduper in parts, such as a Redis Cluster, some may be away while others answer.
+func TestALeaseThatCannotBeGivenBackHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(){"an error": func() {}, "a Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := &parted{away: map[string]bool{"-/bad": true}, lost: map[string]bool{"-/good": true}, fail: fail}
+				h := handlerOf(t, succeed, verifier.WithDeduper(d))
+				requireStatus(t, 503, send(h, eventWith("bad")), "its part is away")
+				requireStatus(t, 503, send(h, eventWith("good")), "the answer was lost")
+				for i := range 10 {
+					send(h, eventWith("bad"))
+					requireStatus(t, 204, send(h, eventWith(fmt.Sprint(i))), "others go on")
+					time.Sleep(1100 * time.Millisecond)
+					if i == 5 {
+						d.mu.Lock()
+						d.fail = func() {}
+						d.mu.Unlock()
+					}
+				}
+				assert.Contains(t, d.released, "-/good")
+			})
+		})
+	}
+}
+
+type parted struct {
+	mu       sync.Mutex
+	away     map[string]bool
+	lost     map[string]bool
+	fail     func() // in Release of what is away
+	released []string
+}
+
+func (p *parted) Claim(_ context.Context, key string, _ time.Duration) (verifier.Claim, error) {
+	if p.away[key] || p.lost[key] {
+		return verifier.Claim{Token: "token"}, errLost
+	}
+	return verifier.Claim{State: verifier.Claimed, Token: "token"}, nil
+}
+
+func (p *parted) Complete(context.Context, string, string) error { return nil }
+
+func (p *parted) Release(_ context.Context, key, _ string) error {
+	p.mu.Lock()
+	fail := p.fail
+	p.mu.Unlock()
+	if p.away[key] {
+		fail()
+		return errLost
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.released = append(p.released, key)
+	return nil
+}
+
+func TestATurnThatIsNotComeByInTimeAsksNoDeduper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, seen := new(fakeDeduper), new(outcomes)
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(30 * time.Second); return nil },
+			verifier.WithDeduper(d), verifier.WithObserver(seen.observe))
+		go send(h, eventWith("1"))
+		time.Sleep(time.Second)
+		requireStatus(t, 503, send(h, eventWith("1")), "this process is at it")
+		assert.Equal(t, 1, d.count("claim"))
+		assert.Equal(t, verifier.InFlight, seen.all()[1].Result)
+		assert.ErrorIs(t, seen.all()[1].Err, context.DeadlineExceeded)
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestAFullMemoryDeduperIs503AndRunsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { calls.Add(1); time.Sleep(10 * time.Second); return nil },
+			verifier.WithDeduper(verifier.NewMemoryDeduper(1, 0)))
+		go send(h, eventWith("1"))
+		time.Sleep(time.Second)
+		requireStatus(t, 503, send(h, eventWith("2")), "there is no room to remember it")
+		assert.Equal(t, int32(1), calls.Load())
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestWithoutItsDeduperAnEventStillRunsOneAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
+			if e.ID == "other" {
+				time.Sleep(30 * time.Second)
+				return nil
+			}
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(3 * time.Second)
+			now.Add(-1)
+			return nil
+		}, verifier.WithDeduper(verifier.NewMemoryDeduper(1, 0)), verifier.ContinueWithoutDeduper(), verifier.WithTimeout(time.Minute))
+		go send(h, eventWith("other")) // which fills it
+		time.Sleep(time.Second)
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { assert.Equal(t, 204, send(h, eventWith("1")).StatusCode) })
+		}
+		all.Wait()
+		assert.Equal(t, int32(1), most.Load())
+		time.Sleep(time.Minute)
+	})
+}
+
+// What the user supplies may end the goroutine in any place.
+func TestATurnIsGivenBackWhateverEndsTheDelivery(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]func(once *sync.Once) []verifier.HandlerOption{
+		"the logger panics": func(once *sync.Once) []verifier.HandlerOption {
+			return []verifier.HandlerOption{
+				verifier.WithDeduper(&fakeDeduper{claims: []verifier.Claim{{}}, claimErr: errLost}), verifier.ContinueWithoutDeduper(),
+				verifier.WithLogger(slog.New(&breaking{Handler: slog.DiscardHandler, once: once})),
+			}
+		},
+		"the deduper calls Goexit": func(once *sync.Once) []verifier.HandlerOption {
+			return []verifier.HandlerOption{verifier.WithDeduper(&leaving{Deduper: new(fakeDeduper), once: once})}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := handlerOf(t, succeed, opts(new(sync.Once))...)
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					defer func() { _ = recover() }() // as net/http's server
+					send(h, eventWith("1"))
+				}()
+				<-ended
+				began := time.Now()
+				requireStatus(t, 204, send(h, eventWith("1")), "the next delivery runs it")
+				assert.Zero(t, time.Since(began))
+			})
+		})
+	}
+}
+
+type breaking struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (b *breaking) Enabled(context.Context, slog.Level) bool { return true }
+func (b *breaking) Handle(context.Context, slog.Record) error {
+	b.once.Do(func() { panic("no space left on device") })
+	return nil
+}
+
+type leaving struct {
+	verifier.Deduper
+	once *sync.Once
+}
+
+func (l *leaving) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+	l.once.Do(runtime.Goexit)
+	return l.Deduper.Claim(ctx, key, lease)
+}
+
 func TestALeaseThatHasRunOutIsNotGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -506,15 +714,20 @@ func TestAReleaseThatFailsIsTriedAgain(t *testing.T) {
 		}
 		requireStatus(t, 204, send(h, eventWith("3")), "up again")
 		synctest.Wait()
-		assert.Equal(t, 1, releases(), "the first that fails tells of the others")
-		requireStatus(t, 204, send(h, eventWith("4")), "")
-		synctest.Wait()
-		assert.Equal(t, 1, releases(), "at most once a second")
-		time.Sleep(1100 * time.Millisecond)
-		d.relPanic = nil
+		assert.Equal(t, 2, releases())
+		time.Sleep(600 * time.Millisecond)
 		requireStatus(t, 204, send(h, eventWith("5")), "")
 		synctest.Wait()
-		assert.Equal(t, 3, releases())
+		assert.Equal(t, 2, releases(), "at most once a second")
+		time.Sleep(500 * time.Millisecond)
+		d.relPanic = nil
+		requireStatus(t, 204, send(h, eventWith("6")), "")
+		synctest.Wait()
+		assert.Equal(t, 4, releases())
+		time.Sleep(2 * time.Second)
+		requireStatus(t, 204, send(h, eventWith("7")), "")
+		synctest.Wait()
+		assert.Equal(t, 4, releases(), "once is enough")
 	})
 }
 

@@ -124,25 +124,40 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
 // match returns the routes whose pattern the name fits, the most specific first.
 func (m *Mux) match(name walletcrew.EventName) []*route {
 	m.mu.RLock()
-	routes, ok := m.known[name]
+	found, ok := m.known[name]
+	routes := m.routes
 	m.mu.RUnlock()
 	if ok {
-		return routes
+		return found
 	}
+	for _, r := range routes {
+		if name.Matches(r.pattern) {
+			found = append(found, r)
+		}
+	}
+	if len(name) <= maxKnownName {
+		m.learn(name, routes, found)
+	}
+	return found
+}
+
+// learn keeps what was found for a name. Where there are many names it takes the place of any other.
+func (m *Mux) learn(name walletcrew.EventName, among, found []*route) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range m.routes {
-		if name.Matches(r.pattern) {
-			routes = append(routes, r)
-		}
+	if len(among) != len(m.routes) {
+		return // others were registered meanwhile
 	}
-	if len(m.known) < maxKnownNames && len(name) <= maxKnownName {
-		if m.known == nil {
-			m.known = make(map[walletcrew.EventName][]*route)
-		}
-		m.known[walletcrew.EventName(strings.Clone(string(name)))] = routes // not the header that it is a part of
+	if m.known == nil {
+		m.known = make(map[walletcrew.EventName][]*route)
 	}
-	return routes
+	for any := range m.known {
+		if len(m.known) < maxKnownNames {
+			break
+		}
+		delete(m.known, any)
+	}
+	m.known[walletcrew.EventName(strings.Clone(string(name)))] = found // not the header that it is a part of
 }
 
 func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
@@ -168,7 +183,7 @@ func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 			at = i
 		}
 	}
-	m.routes = slices.Insert(m.routes, at, r)
+	m.routes = slices.Insert(slices.Clip(m.routes), at, r) // a new one: who is reading the other goes on
 	clear(m.known)
 }
 

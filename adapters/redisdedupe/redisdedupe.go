@@ -142,7 +142,10 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (v
 	}
 	token := newToken()
 	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
+	_, refused := errors.AsType[redis.Error](err) // an answer, so that nothing was lost
 	switch {
+	case refused:
+		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
 	case err != nil:
 		return verifier.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
 	case answer == "held":
