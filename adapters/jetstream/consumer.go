@@ -53,7 +53,7 @@ type ConsumerConfig struct {
 	Concurrency int
 	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
 	// hour. A try that ended with the worker's crash counts as well; an event that was delivered twice as often without a function
-	// ever coming to its end goes there, too. A [verifier.Temporary] error is no try: see [Consumer.Run].
+	// ever being settled goes there, too. A [verifier.Temporary] error counts late, and is never the last: see [Consumer.Run].
 	MaxTries int
 	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
 	// minutes, and up to a fifth more at random. After a [verifier.Temporary] error it counts those in a row, up to MaxTries, and no
@@ -230,9 +230,9 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 //
 // A [verifier.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one
 // event is away for the next. The event is kept and the function called again, every 5 s at least, until the trouble is over; this
-// one of the Concurrency takes no other event meanwhile. However long that lasts, it is one try. When ctx ends, the event is given
-// back at once, and another worker has it; that delivery then counts. So don't return one for what only this event has: it would
-// hold its place for ever.
+// one of the Concurrency takes no other event meanwhile. After 20 AckWait (10 minutes) the event makes room for others, and comes
+// again after the back-off; when ctx ends, it is given back at once. Either is one try, and none of them is the last: only an event
+// that was delivered over 2 MaxTries times goes to the dead letters, which with the defaults is after some nine hours.
 func (c *Consumer) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -350,6 +350,9 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 	default:
 		away := c.attempt(run, ctx, &out)
 		switch {
+		case away && run.Err() == nil && !c.stream.nc.IsClosed():
+			c.retry(ctx, m, &out)
+			return // attempt has told of it
 		case away:
 			c.asking.Lock() // or else one who has asked before Run ended gets it back, and it counts again and again
 			err := m.Nak()
@@ -382,8 +385,13 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 // maxTemporaryWait bounds the back-off in place: what was away is noticed within seconds of its return.
 const maxTemporaryWait = 5 * time.Second
 
-// attempt calls the function, again and again while its error is Temporary. It reports whether it still was when Run ended.
+// maxHold is for how many AckWait an event is kept: others may be better off.
+const maxHold = 20
+
+// attempt calls the function, again and again while its error is Temporary. It reports whether it still was when it gave up, or when
+// Run ended.
 func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
+	first := time.Now()
 	for try := 1; ; try++ {
 		began := time.Now()
 		out.Err = c.call(ctx, out.Event)
@@ -403,7 +411,7 @@ func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 			return true
 		case <-wait.C:
 		}
-		if c.stream.nc.IsClosed() { // which ends Run, too
+		if c.stream.nc.IsClosed() || time.Since(first) > maxHold*c.cfg.AckWait { // the first ends Run, too
 			return true
 		}
 	}

@@ -2,9 +2,12 @@ package sqldedupe
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,8 +32,8 @@ var (
 	noDatabase = codes{[]string{"3D000"}, []string{"1049"}, "unable to open database file"}
 	readOnly   = codes{[]string{"25006"}, []string{"1290", "1792", "1836"}, "readonly database"}
 	full       = codes{[]string{"53100"}, []string{"1021", "1114"}, "disk is full"}
-	refused    = codes{[]string{"23*", "44*", "P0*"}, nil, "constraint failed"}           // for what is in the transaction
-	transient  = codes{[]string{"40001", "40P01"}, []string{"1213", "1020"}, "is locked"} // deadlocks and the like: nothing was done
+	trouble    = codes{[]string{"08*", "40*", "53*", "57*", "58*"}, []string{"1040", "1053", "1205"}, "disk I/O error"} // of the server
+	transient  = codes{[]string{"40001", "40P01"}, []string{"1213", "1020"}, "is locked"}                               // deadlocks and the like: nothing was done
 )
 
 var mysqlNumber = regexp.MustCompile(`Error (\d{4})[ :(]`)
@@ -72,6 +75,27 @@ func (d *Deduper) explain(err error) error {
 		return fmt.Errorf("%w: %s isn't as %s makes it: %w", ErrSchema, d.table, file, err)
 	}
 	return err
+}
+
+// passes reports whether the error is known to be trouble of the database, and not of what was asked of it.
+func passes(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false // the function took too long
+	}
+	for _, target := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	for _, text := range []string{"invalid connection", "conn closed"} { // go-sql-driver/mysql, pgx
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return trouble.match(err) || transient.match(err) || full.match(err) || readOnly.match(err)
 }
 
 const retryTime = 5 * time.Second

@@ -67,10 +67,11 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // default isolation level; it is rolled back if fn returns an error, a Discard included, or panics.
 //
 // Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil. All errors
-// are to be delivered again, ErrNoID too: nothing is dropped in silence. Those of the database are [verifier.Temporary] (503), as
-// far as they don't come from fn, and the commit isn't refused for what fn did (a deferred constraint). An error of the commit leaves open whether it took
-// place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait, at the cost
-// of two more commits.
+// are to be delivered again, ErrNoID too: nothing is dropped in silence. Those of the database before fn is called are
+// [verifier.Temporary] (503), and those of the commit that are known to be its trouble and not fn's: a lost connection, a deadlock,
+// a full disk, but no deferred constraint, and no transaction that fn has ended or outlived. An error of the commit leaves open
+// whether it took place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait,
+// at the cost of two more commits.
 func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) verifier.HandlerFunc {
 	if key == nil || fn == nil {
 		panic("sqldedupe: Once: a function is nil")
@@ -96,10 +97,10 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 		}
 		if err := tx.Commit(); err != nil {
 			err = fmt.Errorf("sqldedupe: commit: %w", d.explain(err))
-			if refused.match(err) {
-				return err
+			if passes(err) {
+				err = verifier.Temporary(err)
 			}
-			return verifier.Temporary(err)
+			return err
 		}
 		d.purgeIfDue(ctx)
 		return nil

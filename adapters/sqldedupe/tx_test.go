@@ -232,9 +232,22 @@ func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+child+" VALUES (1), (1)")
 		return err
 	})
-	err := twice(t.Context(), event("e-1"))
-	require.ErrorContains(t, err, "commit")
-	assert.False(t, verifier.IsTemporary(err), "the commit is refused for what the function did: %v", err)
+	swallows := deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+		_, _ = tx.ExecContext(ctx, "SELECT 1/0")
+		return nil
+	})
+	outlives := deduper.Once(sqldedupe.Key, func(ctx context.Context, _ *sql.Tx, _ *walletcrew.Event) error {
+		<-ctx.Done()
+		return nil
+	})
+	commits := deduper.Once(sqldedupe.Key, func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error { return tx.Commit() })
+	for i, handle := range []verifier.HandlerFunc{twice, swallows, outlives, commits} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := handle(ctx, event(fmt.Sprint("own-", i)))
+		cancel()
+		require.ErrorContains(t, err, "commit")
+		assert.False(t, verifier.IsTemporary(err), "the function is at fault: %v", err)
+	}
 
 	for _, key := range []string{"", "é", strings.Repeat("x", 513)} {
 		wrong := deduper.Once(func(*walletcrew.Event) (string, error) { return key, nil }, add(counter))
@@ -247,7 +260,7 @@ func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
 		d.killConnection(t, tx)
 		return nil
 	})
-	err = killed(t.Context(), event("e-3"))
+	err := killed(t.Context(), event("e-3"))
 	require.Error(t, err)
 	assert.True(t, verifier.IsTemporary(err), "the connection broke: %v", err)
 	assert.Zero(t, d.count(t, "SELECT n FROM "+counter))

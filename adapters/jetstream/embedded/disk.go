@@ -52,6 +52,15 @@ func (s *Server) resume() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	started := make(chan struct{})
+	defer close(started)
+	go func() {
+		select {
+		case <-s.ending: // Close waits for the watch
+			cancel()
+		case <-started:
+		}
+	}()
 	opts, err := s.options.server()
 	if err == nil {
 		var ns *server.Server

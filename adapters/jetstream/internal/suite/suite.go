@@ -42,6 +42,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"AnOutageEndsInAnotherFailure":                  outageThenFailure,
 		"TheEndGivesBackWhatWaitsForAnOutage":           endInOutage,
 		"TheEndOfAnOutageIsNoticedWithinSeconds":        outageBackOff,
+		"AnEventThatIsAlwaysHeldMakesRoomForOthers":     heldForEver,
 		"ADiscardDoesNotComeAgain":                      discard,
 		"TheLastTryGoesToTheDeadLettersWithItsReason":   deadLetter,
 		"ADeadLetterIsPutBack":                          redrive,
@@ -431,6 +432,32 @@ func outageBackOff(t *testing.T, nc *nats.Conn) {
 	}, jetstream.ConsumerConfig{Backoff: func(int) time.Duration { return time.Hour }})
 	assert.Equal(t, jetstream.Retried, f.outcome().Result)
 	assert.Equal(t, jetstream.Handled, f.outcome().Result, "nobody waits an hour when the database is back")
+}
+
+// What isn't an outage, but says so.
+func heldForEver(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	f.publish("acme", "Pass:Created", `{"__id":"bad"}`)
+	f.run(func(_ context.Context, e *walletcrew.Event) error {
+		if e.ID == "bad" {
+			return errAway
+		}
+		return nil
+	}, jetstream.ConsumerConfig{MaxTries: 1, Concurrency: 1, AckWait: 50 * time.Millisecond, Backoff: func(int) time.Duration { return 200 * time.Millisecond }})
+	assert.Equal(t, "bad", f.outcome().Event.ID)
+	f.publish("acme", "Pass:Created", `{"__id":"good"}`)
+	began, good, last := time.Now(), time.Duration(0), f.outcome()
+	for ; last.Result != jetstream.DeadLettered && time.Since(began) < 20*time.Second; last = f.outcome() {
+		if last.Event.ID == "good" {
+			assert.Equal(t, jetstream.Handled, last.Result)
+			good = time.Since(began)
+		}
+	}
+	assert.NotZero(t, good, "the other event must be handled")
+	assert.Less(t, good, 4*time.Second, "after 20 AckWait")
+	assert.Equal(t, 3, last.Try, "it is delivered twice for MaxTries, and then given up")
+	f.emptiesItself()
+	assert.Len(t, f.deadLetters(), 1)
 }
 
 func discard(t *testing.T, nc *nats.Conn) {
