@@ -459,13 +459,7 @@ func TestWhatIsKeptOfAnOutageIsBounded(t *testing.T) {
 		d.mu.Unlock()
 		requireStatus(t, 204, send(h, eventWith("up")), "up again")
 		synctest.Wait()
-		released := 0
-		for _, call := range d.did() {
-			if call == "release" {
-				released++
-			}
-		}
-		assert.Equal(t, most, released, "the others wait for the end of their leases")
+		assert.Equal(t, most, d.count("release"), "the others wait for the end of their leases")
 		time.Sleep(time.Minute)
 		d.mu.Lock()
 		d.calls = nil
@@ -704,30 +698,22 @@ func TestAReleaseThatFailsIsTriedAgain(t *testing.T) {
 		requireStatus(t, 503, send(h, eventWith("1")), "down")
 		requireStatus(t, 503, send(h, eventWith("2")), "down")
 		d.claimErr, d.relPanic = nil, "down again"
-		releases := func() (n int) {
-			for _, call := range d.did() {
-				if call == "release" {
-					n++
-				}
-			}
-			return n
-		}
 		requireStatus(t, 204, send(h, eventWith("3")), "up again")
 		synctest.Wait()
-		assert.Equal(t, 2, releases())
+		assert.Equal(t, 2, d.count("release"))
 		time.Sleep(600 * time.Millisecond)
 		requireStatus(t, 204, send(h, eventWith("5")), "")
 		synctest.Wait()
-		assert.Equal(t, 2, releases(), "at most once a second")
+		assert.Equal(t, 2, d.count("release"), "at most once a second")
 		time.Sleep(500 * time.Millisecond)
 		d.relPanic = nil
 		requireStatus(t, 204, send(h, eventWith("6")), "")
 		synctest.Wait()
-		assert.Equal(t, 4, releases())
+		assert.Equal(t, 4, d.count("release"))
 		time.Sleep(2 * time.Second)
 		requireStatus(t, 204, send(h, eventWith("7")), "")
 		synctest.Wait()
-		assert.Equal(t, 4, releases(), "once is enough")
+		assert.Equal(t, 4, d.count("release"), "once is enough")
 	})
 }
 

@@ -25,15 +25,8 @@ func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 	for _, e := range engines[:2] {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			d := e.open(t)
+			d, deduper, proxy := behindProxy(t, e)
 			counter := d.counter(t)
-			address := postgresAddress()
-			if d.dialect == sqldedupe.MySQL {
-				address = mysqlAddress()
-			}
-			proxy := newProxy(t, address)
-			deduper := d.deduper(t, connect(t, d.driver, strings.Replace(d.source, address, proxy.address, 1)))
-			require.NoError(t, deduper.EnsureSchema(t.Context()))
 			claims := newHandler(t, func(context.Context, *walletcrew.Event) error { return nil }, verifier.WithDeduper(deduper))
 			once := newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)))
 			require.Equal(t, http.StatusNoContent, deliver(claims, "before"))
@@ -63,14 +56,7 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 	for _, e := range engines[:2] {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			d := e.open(t)
-			address := postgresAddress()
-			if d.dialect == sqldedupe.MySQL {
-				address = mysqlAddress()
-			}
-			proxy := newProxy(t, address)
-			deduper := d.deduper(t, connect(t, d.driver, strings.Replace(d.source, address, proxy.address, 1)))
-			require.NoError(t, deduper.EnsureSchema(t.Context()))
+			_, deduper, proxy := behindProxy(t, e)
 			var runs sync.Map
 			h := newHandler(t, func(_ context.Context, e *walletcrew.Event) error { runs.Store(e.ID, true); return nil },
 				verifier.WithDeduper(deduper), verifier.WithTimeout(time.Second))
@@ -88,6 +74,19 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 			assert.True(t, ran)
 		})
 	}
+}
+
+func behindProxy(t *testing.T, e engine) (*database, *sqldedupe.Deduper, *proxy) {
+	t.Helper()
+	d := e.open(t)
+	address := postgresAddress()
+	if d.dialect == sqldedupe.MySQL {
+		address = mysqlAddress()
+	}
+	proxy := newProxy(t, address)
+	deduper := d.deduper(t, connect(t, d.driver, strings.Replace(d.source, address, proxy.address, 1)))
+	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	return d, deduper, proxy
 }
 
 // A proxy stands for a server that goes away, with all its connections, and comes back; or whose answers are lost.
