@@ -115,8 +115,8 @@ const (
 // nil, or an option is wrong.
 //
 // The answer is 204 once fn has returned nil, 500 for an error or a panic (which is logged with its stack), and 503 with
-// Retry-After for a [Temporary] error or if fn doesn't return in time; what is refused is answered as [StatusCode] says. No answer has a body but the
-// status's own words.
+// Retry-After for a [Temporary] error or if fn doesn't return in time; what is refused is answered as [StatusCode] says. No
+// answer has a body but the status's own words.
 //
 // Fn runs on a goroutine of its own, under a context that ends with [WithTimeout] or the request. If it goes on after that, the
 // delivery is answered all the same, and what it returns late is logged and still counts: the event is done, or free to be
@@ -124,11 +124,10 @@ const (
 //
 // With [WithDeduper], the event's key is claimed first, for a lease of 10 s more than the timeout. Done already: 204, and fn
 // isn't called. Held by this handler, or by another with the same memory deduper: it waits, and then looks again; held by another
-// process: 503. After fn: completed, or
-// released if fn failed, so that the next delivery runs it. If completing fails, the event was handled all the same: 204, and an
-// error in the log; it may come to be handled once more. After a crash the lease runs out, and the next delivery runs it. So fn
-// runs once for an event unless it outlives its lease, or something fails between its end and the completing: write it so that
-// twice does no harm. An event without "__id" is never taken for a duplicate.
+// process: 503. After fn: completed, or released if fn failed, so that the next delivery runs it. If completing fails, the event
+// was handled all the same: 204, and an error in the log; it may come to be handled once more. After a crash the lease runs out,
+// and the next delivery runs it. So fn runs once for an event unless it outlives its lease, or something fails between its end
+// and the completing: write it so that twice does no harm. An event without "__id" is never taken for a duplicate.
 func NewHandler(v *Verifier, fn HandlerFunc, opts ...HandlerOption) http.Handler {
 	h := &handler{verifier: v, fn: fn, timeout: defaultTimeout}
 	for _, opt := range opts {

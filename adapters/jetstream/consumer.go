@@ -388,8 +388,8 @@ const maxTemporaryWait = 5 * time.Second
 // maxHold is for how many AckWait an event is kept: others may be better off.
 const maxHold = 20
 
-// attempt calls the function, again and again while its error is Temporary. It reports whether it still was when it gave up, or when
-// Run ended.
+// attempt calls the function, again and again while its error is Temporary. It reports whether it still was when it gave up, or
+// when Run ended.
 func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 	first := time.Now()
 	for try := 1; ; try++ {

@@ -85,8 +85,8 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 //
 // It waits for at most 5 s and as long as ctx lasts, and fails at once when the connection breaks or isn't there, so that a
 // server that is away costs neither time nor memory. Errors, each a [verifier.Temporary], so that the handler answers 503:
-// [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the
-// verifier lets through by default).
+// [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of
+// this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the verifier lets through by default).
 func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	s, link := p.stream, p.link.Load()
 	if e == nil || len(e.Raw) == 0 {

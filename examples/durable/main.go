@@ -114,7 +114,8 @@ func (c config) stream(ctx context.Context) error {
 
 // work runs the receiver, the worker, or both, until ctx ends or one of them fails.
 func (c config) work(ctx context.Context, nc *nats.Conn) error {
-	stream, err := jetstream.EnsureStream(ctx, nc, jetstream.StreamConfig{MaxBytes: 1 << 30})
+	// Some 70,000 events, and as many dead letters: the server reserves the room at once.
+	stream, err := jetstream.EnsureStream(ctx, nc, jetstream.StreamConfig{MaxBytes: 64 << 20})
 	if err != nil {
 		return err
 	}
