@@ -622,6 +622,45 @@ func TestWithoutItsDeduperAnEventStillRunsOneAtATime(t *testing.T) {
 	})
 }
 
+func TestWithoutItsDeduperADeliveryStillWaitsNoLongerThanTheTimeout(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]func() verifier.Deduper{
+		"in memory, full":           func() verifier.Deduper { return verifier.NewMemoryDeduper(1, 0) },
+		"elsewhere, and it is down": func() verifier.Deduper { return &fakeDeduper{claims: []verifier.Claim{{}, {}}, claimErr: errLost} },
+		"elsewhere, and it is well": func() verifier.Deduper { return elsewhere{verifier.NewMemoryDeduper(0, 0)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var runs atomic.Int32
+				book := new(logbook)
+				h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
+					if e.ID == "1" {
+						runs.Add(1)
+					}
+					time.Sleep(30 * time.Second)
+					return nil
+				}, verifier.WithDeduper(d()), verifier.ContinueWithoutDeduper(), verifier.WithLogger(book.logger()))
+				if strings.Contains(name, "full") {
+					go send(h, eventWith("other"))
+					time.Sleep(time.Second)
+				}
+				go send(h, eventWith("1"))
+				time.Sleep(time.Second)
+				began := time.Now()
+				requireStatus(t, 503, send(h, eventWith("1")), "this process is at it")
+				assert.Equal(t, 25*time.Second, time.Since(began))
+				assert.Equal(t, int32(1), runs.Load())
+				assert.Contains(t, book.String(), "this process is still handling the event")
+				if strings.Contains(name, "well") {
+					assert.NotContains(t, book.String(), "the deduper failed")
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
 // What the user supplies may end the goroutine in any place.
 func TestATurnIsGivenBackWhateverEndsTheDelivery(t *testing.T) {
 	t.Parallel()
