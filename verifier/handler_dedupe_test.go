@@ -480,6 +480,36 @@ func (f *fakeDeduper) count(call string) (n int) {
 	return n
 }
 
+func TestAfterSomeLeasesThatCannotBeGivenBackTheOthersAreFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &fakeDeduper{claimErr: errLost}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		for i := range 5 {
+			requireStatus(t, 503, send(h, eventWith(fmt.Sprint(i))), "down")
+		}
+		released := func() (keys []string) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for i, call := range d.calls {
+				if call == "release" {
+					keys = append(keys, d.keys[i])
+				}
+			}
+			return keys
+		}
+		d.claimErr, d.releaseErr = nil, errLost
+		requireStatus(t, 204, send(h, eventWith("up")), "up again, in part")
+		synctest.Wait()
+		assert.Equal(t, []string{"-/0", "-/1", "-/2"}, released(), "three failures are enough for now")
+		d.releaseErr = nil
+		time.Sleep(2 * time.Second)
+		requireStatus(t, 204, send(h, eventWith("up-2")), "up again")
+		synctest.Wait()
+		assert.Equal(t, []string{"-/3", "-/4", "-/0", "-/1", "-/2"}, released()[3:], "each once")
+	})
+}
+
 func TestALeaseThatIsNotThereIsGivenBackTwiceAtMost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
