@@ -281,14 +281,14 @@ func TestADeliveryWaitsForTheOneInThisProcess(t *testing.T) {
 
 func TestADeliveryWaitsThoughOtherEventsAreHandledMeanwhile(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
 		finish := make(chan struct{})
 		h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
 			if e.ID == "slow" {
 				<-finish
 			}
 			return nil
-		}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+		}, verifier.WithDeduper(d))
 		for range 2 {
 			go func() {
 				assert.Equal(t, 204, send(h, eventWith("slow")).StatusCode, "the first handles it, the second waits and is a duplicate")

@@ -485,10 +485,10 @@ func TestAMuxKeepsLittleOfTheNamesThatCome(t *testing.T) {
 	called := 0
 	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error { called++; return nil })
 	before := heapBytes()
-	const short, long = 50_000, 300
+	const short, long = 50_000, 600
 	for i := range long + short {
 		name := fmt.Sprintf("Pass:%d", i)
-		if i < long {
+		if i < long/2 || i >= short+long/2 {
 			name += strings.Repeat("x", 1<<17)
 		}
 		require.NoError(t, mux.Handle(t.Context(), &walletcrew.Event{Name: walletcrew.EventName(name)}))
