@@ -30,7 +30,8 @@ const (
 //
 // It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
 // so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
-// then once each 30 seconds, and concurrent deliveries share one call. A call that failed doesn't count, but is followed by a pause
+// then once each 30 seconds, so that a new webhook's deliveries may be refused (401) for that long; concurrent deliveries share one
+// call. A call that failed doesn't count, but is followed by a pause
 // of a second, or of what the API asks for with Retry-After (10 minutes at most).
 //
 // It also lists anew when a delivery comes and the list is over 10 minutes old, so that the secret of a webhook that was deleted
