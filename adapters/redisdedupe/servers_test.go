@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -101,10 +102,9 @@ func startServer(t testing.TB, args ...string) *server {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return address
 }
 
 func (s *server) start(t testing.TB) {

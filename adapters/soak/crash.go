@@ -16,6 +16,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 )
 
 // crash: HTTP → receiver → stream → worker → PostgreSQL, while receiver and worker are killed at random moments.
@@ -33,7 +34,7 @@ func (r *round) crash(ctx context.Context) error {
 		return err
 	}
 	defer db.close()
-	address, err := r.freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (r *round) crash(ctx context.Context) error {
 		WithoutDeduper: r.broken}
 	targets := map[string]*process{}
 	if r.nats == "" {
-		at, err := r.freeAddress()
+		at, err := freeport.Address()
 		if err != nil {
 			return err
 		}

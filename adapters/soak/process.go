@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -252,16 +250,4 @@ func until(ctx context.Context, within time.Duration, ok func(context.Context) e
 			return fmt.Errorf("not within %s: %w", within, err)
 		}
 	}
-}
-
-// freeAddress returns a loopback address below the ports that the kernel gives to connections, so that nobody takes it while
-// its process is away.
-func (r *round) freeAddress() (string, error) {
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+r.random.IntN(10000)))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			return address, listener.Close()
-		}
-	}
-	return "", errors.New("no free port")
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 )
 
 const replicaCount = 4
@@ -74,7 +76,7 @@ func (r *round) replicas(ctx context.Context) error {
 
 // receiver starts one at an address of its own.
 func (r *round) receiver(name string, c role) (p *process, address string, err error) {
-	if c.Listen, err = r.freeAddress(); err != nil {
+	if c.Listen, err = freeport.Address(); err != nil {
 		return nil, "", err
 	}
 	p, err = r.spawnRole(name, c)

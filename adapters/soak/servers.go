@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 )
 
 // A server is one of the round's own, that may fail.
@@ -26,7 +28,7 @@ type server struct {
 
 // startServer starts a server and waits until it is ready. The error is a skipped if that can't be done on this machine.
 func (r *round) startServer(ctx context.Context, name string) (*server, error) {
-	address, err := r.freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -101,9 +102,10 @@ type proxy struct {
 
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
-	p := &proxy{target: target, address: "127.0.0.1:0"}
+	address, err := freeport.Address()
+	require.NoError(t, err)
+	p := &proxy{target: target, address: address}
 	p.start(t)
-	p.address = p.listener.Addr().String()
 	t.Cleanup(p.stop)
 	return p
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
+	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
 )
 
 const helperOptions = "WALLETCREW_TEST_EMBEDDED"
@@ -87,12 +87,11 @@ func (p *process) stop(signal os.Signal) {
 	}
 }
 
-// freeAddress is a port that nobody listens on just now.
 func freeAddress(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 func start(t testing.TB, o embedded.Options) *embedded.Server {
