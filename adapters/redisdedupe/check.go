@@ -131,6 +131,7 @@ var advice = []struct{ text, advice string }{
 	{"invalid password", "the server refuses the password"},
 	{"NOPERM", "the server's user lacks a permission, see Check"},
 	{"The user executing the script", "the server's user lacks a permission, see Check"},
+	{"ACL failure in script", "the server's user lacks a permission, see Check"}, // Valkey 8
 	{"READONLY", "the server is a read-only replica: connect to its primary"},
 	{"OOM", "the server is out of memory"},
 	{"MISCONF", "the server can't write to its disk"},

@@ -206,14 +206,13 @@ func TestAKeyOfAnotherProgramIsAnError(t *testing.T) {
 // The sizes that the package's comment and the README name.
 func TestAnEventTakesAsMuchMemoryAsDocumented(t *testing.T) {
 	t.Parallel()
-	client := startServer(t, "--appendonly", "no").client(t)
 	ctx := t.Context()
 	const events = 20000
 	for _, tt := range []struct {
 		prefix string
 		max    int
 	}{{"walletcrew:dedupe:", 210}, {"w:", 190}} {
-		require.NoError(t, client.FlushAll(ctx).Err())
+		client := startServer(t, "--appendonly", "no").client(t)
 		d, err := redisdedupe.New(client, redisdedupe.WithPrefix(tt.prefix))
 		require.NoError(t, err)
 		before := usedMemory(t, client)

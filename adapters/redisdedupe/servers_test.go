@@ -1,6 +1,7 @@
 package redisdedupe_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net"
@@ -80,20 +81,21 @@ func newDeduper(t testing.TB, client redis.UniversalClient, opts ...redisdedupe.
 	return d
 }
 
-// A server is a redis-server process of the test's own.
+// A server is a Redis or Valkey process of the test's own.
 type server struct {
-	addr string
-	args []string
-	cmd  *exec.Cmd
+	path, addr string
+	args       []string
+	cmd        *exec.Cmd
 }
 
 // startServer starts one on a free loopback port. It writes each command to the disk before it answers, so a kill loses nothing.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		missing(t, "redisdedupe: redis-server isn't in PATH")
+	path, err := exec.LookPath(cmp.Or(os.Getenv("WALLETCREW_TEST_REDIS_SERVER"), "redis-server"))
+	if err != nil {
+		missing(t, "redisdedupe: no server to start (set WALLETCREW_TEST_REDIS_SERVER): "+err.Error())
 	}
-	s := &server{addr: freeAddress(t)}
+	s := &server{path: path, addr: freeAddress(t)}
 	s.args = append([]string{"--port", strconv.Itoa(port(t, s.addr)), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always"}, args...)
 	s.start(t)
 	t.Cleanup(func() { s.kill(t) })
@@ -109,7 +111,7 @@ func freeAddress(t testing.TB) string {
 
 func (s *server) start(t testing.TB) {
 	t.Helper()
-	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd = exec.Command(s.path, s.args...)
 	require.NoError(t, s.cmd.Start())
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", s.addr)
@@ -117,7 +119,7 @@ func (s *server) start(t testing.TB) {
 			_ = conn.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond, "redis-server does not come up")
+	}, 10*time.Second, 20*time.Millisecond, "the server does not come up")
 }
 
 func (s *server) kill(testing.TB) {

@@ -9,8 +9,8 @@ import (
 // A Dialect is a database engine. The zero value is none, and an error of [New].
 type Dialect int
 
-// The engines, with the oldest versions whose SQL is used here. Tested with PostgreSQL 15, MariaDB 10.11 and modernc.org/sqlite
-// (SQLite 3.54).
+// The engines, with the oldest versions whose SQL is used here. Tested with PostgreSQL 15, MariaDB 10.11, MySQL 9.7 and
+// modernc.org/sqlite (SQLite 3.54).
 const (
 	Postgres Dialect = iota + 1 // PostgreSQL 9.5
 	MySQL                       // MySQL 5.7 or MariaDB 10.2, tables of InnoDB

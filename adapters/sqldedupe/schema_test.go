@@ -165,7 +165,11 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		assert.Contains(t, check(t, connect(t, d.driver, d.source+"&default_transaction_read_only=on"), d.dialect, d.table), "read-only")
 		m := onEngine(t, sqldedupe.MySQL)
 		m.ready(t)
-		assert.Contains(t, check(t, connect(t, m.driver, m.source+"tx_read_only=1"), m.dialect, m.table), "read-only")
+		setting := "tx_read_only" // of MariaDB before 11.1
+		if m.count(t, "SELECT version() NOT LIKE '%MariaDB%'") == 1 {
+			setting = "transaction_read_only"
+		}
+		assert.Contains(t, check(t, connect(t, m.driver, m.source+setting+"=1"), m.dialect, m.table), "read-only")
 		s := onEngine(t, sqldedupe.SQLite)
 		s.ready(t)
 		assert.Contains(t, check(t, connect(t, s.driver, s.source+"&mode=ro"), s.dialect, s.table), "read-only")
