@@ -14,8 +14,8 @@ import (
 // exact up to there, and then forgets what was done first. What is being handled now is never forgotten; if that alone fills it,
 // Claim fails. 0 means 65,536 events and 24 hours; a negative number panics.
 //
-// It takes at most 200 bytes an event, a little more while others wait for it, and no goroutine. It forgets all when the process ends: after a restart, a duplicate of
-// an event from before is handled again.
+// It takes at most 200 bytes an event, a little more while others wait for it, and no goroutine. It forgets all when the process
+// ends: after a restart, a duplicate of an event from before is handled again.
 func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 	switch {
 	case capacity < 0 || ttl < 0:

@@ -17,8 +17,8 @@ import (
 // ErrSchema means that the table is missing, or isn't what the schema says. Use errors.Is.
 var ErrSchema = errors.New("sqldedupe: the table is missing or has another shape")
 
-// codes are what the engines call a failure: SQLSTATEs of PostgreSQL ("23*" is the whole class), numbers of MySQL, texts of SQLite. The drivers aren't
-// imported here, so an error is known by what it has in common with all drivers.
+// codes are what the engines call a failure: SQLSTATEs of PostgreSQL ("23*" is the whole class), numbers of MySQL, texts of
+// SQLite. The drivers aren't imported here, so an error is known by what it has in common with all drivers.
 type codes struct {
 	postgres, mysql []string
 	sqlite          string
