@@ -219,7 +219,7 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key, or none, shows at the first call. The tenant's
-// id is spelled as in the API's path. It is a [ValidationError] if it is empty, "." or "..", or holds spaces.
+// id is spelled as in the API's path. It is a [ValidationError] if it is empty, "." or "..", or has white space around it.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {
 		return nil, err
@@ -283,7 +283,10 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		if out == nil || len(body) == 0 {
 			return nil
 		}
-		return json.Unmarshal(body, out)
+		if err := json.Unmarshal(body, out); err != nil {
+			return jsonError(err)
+		}
+		return nil
 	})
 }
 
@@ -327,8 +330,7 @@ func decodeAnswer(body []byte, v any) error { return jsonv2.Unmarshal(body, v, i
 
 var indulgent = jsonv2.JoinOptions(jsonv2.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// decodeError keeps the kind and the place of a decoding error and drops what it may quote of the body. Do's come from
-// encoding/json.
+// decodeError keeps the kind and the place of an error of decodeAnswer, and drops what it may quote of the body.
 func decodeError(err error) error {
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("it is not JSON (at byte %d)", e.ByteOffset)
@@ -337,15 +339,23 @@ func decodeError(err error) error {
 		if e.Err != nil && e.JSONKind == '"' { // a type's own, such as Secret's
 			return e.Err
 		}
-		return fmt.Errorf("member %q doesn't fit a %v", strings.TrimPrefix(string(e.JSONPointer), "/"), e.GoType)
+		return fmt.Errorf("member %q doesn't fit the type %v", strings.TrimPrefix(string(e.JSONPointer), "/"), e.GoType)
 	}
+	return err
+}
+
+// jsonError is decodeError for one of encoding/json, which decodes into types of the caller.
+func jsonError(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("member %q doesn't fit a %v", e.Field, e.Type)
+		return fmt.Errorf("member %q doesn't fit the type %v", e.Field, e.Type)
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("it is not JSON (at byte %d)", e.Offset)
 	}
-	return err
+	if e, ok := errors.AsType[*json.InvalidUnmarshalError](err); ok { // the caller's mistake, and no value
+		return e
+	}
+	return errors.New("a value doesn't fit a type that decodes itself") // as time.Time does, whose error quotes it
 }
 
 // A call is one call of a method of the client: its attempts, and what came of the last.

@@ -350,6 +350,8 @@ func invalidPayload(body []byte, err error) error {
 		reason = "a member name is there twice"
 	case !utf8.Valid(body):
 		reason = "it is not valid UTF-8"
+	case json.Valid(body):
+		reason = "a string has an escape of half a surrogate pair, which is no character"
 	}
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrInvalidPayload, reason)

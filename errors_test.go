@@ -176,7 +176,7 @@ func TestASuccessWhoseBodyCannotBeReadSaysThatItIsOne(t *testing.T) {
 	}{
 		"it breaks off":     {brokenBody(200), "the answer was a success, but its body can't be read: unexpected EOF"},
 		"it isn't JSON":     {always(200, "<html>secret page</html>"), "the answer was a success, but its body can't be decoded: it is not JSON (at byte"},
-		"it doesn't fit":    {always(200, `{"id":"Ab3xY","events":"topsecret"}`), `the answer was a success, but its body can't be decoded: member "events" doesn't fit a []walletcrew.EventName`},
+		"it doesn't fit":    {always(200, `{"id":"Ab3xY","events":"topsecret"}`), `the answer was a success, but its body can't be decoded: member "events" doesn't fit the type []walletcrew.EventName`},
 		"it is over 10 MiB": {endless(200, new(int64)), "the answer's body is over 10 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package walletcrew_test
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -38,13 +39,59 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 		assert.Equal(t, typ, documented[name], "%s: the type's comment says: %s is the payload of %q", name, typ, name)
 
 		assert.Contains(t, knownEvents, name, "%s is missing in events_test.go, knownEvents", name)
-		assert.Contains(t, string(readme), "| `"+string(name)+"` | `*walletcrew."+typ+"` |", "%s is missing in README's table of events", name)
-		if strings.Contains(string(subjects), "walletcrew.EventPassCreated,") { // as long as it has a list of its own
-			assert.Contains(t, string(subjects), "walletcrew."+constant+",", "%s is missing in adapters/jetstream/subject.go, knownEvents", name)
+		has := func(text []byte, what, where string) { // Contains would print all of the text
+			assert.True(t, strings.Contains(string(text), what), "%s is missing in %s", name, where)
 		}
+		has(readme, "| `"+string(name)+"` | `*walletcrew."+typ+"` |", "README's table of events")
+		if strings.Contains(string(subjects), "walletcrew.EventPassCreated,") { // as long as it has a list of its own
+			has(subjects, "walletcrew."+constant+",", "adapters/jetstream/subject.go, knownEvents")
+		}
+
+		full := reflect.New(reflect.TypeOf(e.Data).Elem())
+		fill(t, full.Elem())
+		body, err := json.Marshal(full.Interface())
+		require.NoError(t, err)
+		assert.Equal(t, full.Interface(), mustParse(t, name, string(body)).Data, "%s: a field isn't read: does %s lack a method read of its own?", name, typ)
 	}
 	for name, typ := range documented {
 		assert.Contains(t, constants, "Event"+typ, "%s has a type and no constant", name)
+	}
+}
+
+// fill sets all fields of a payload.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch into := v.Addr().Interface().(type) {
+	case *walletcrew.Device:
+		*into = walletcrew.Device{Platform: "apple", Raw: json.RawMessage(`"apple"`)}
+		return
+	case *json.RawMessage:
+		*into = json.RawMessage(`[1]`)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i))
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(t, value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("member"), value)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(t, v.Index(0))
+		fill(t, v.Index(1))
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Int:
+		v.SetInt(7)
+	default:
+		require.Fail(t, "a payload has a field of a kind that this test doesn't know", "%s", v.Type())
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 
 // An Event is one delivery's content. Make it with [ParseEvent], or let the package verifier make it from a request.
 // Reading it from several goroutines is safe.
+//
+// Its strings, ID and those of Data, are parts of one copy of the body: keep strings.Clone of one that outlives the event, or all of
+// the body stays in memory.
 type Event struct {
 	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its
 	// type isn't documented: a string is taken as it is, a number as its JSON text. "" where there
@@ -28,7 +31,8 @@ type Event struct {
 	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
 	// payload doesn't fit the name's type.
 	Data any
-	// DataErr says why a known event became an *UnknownEvent; nil otherwise.
+	// DataErr says why a known event became an *UnknownEvent, and in a function of a verifier.Mux
+	// also why a more specific function couldn't take the event; nil otherwise.
 	DataErr error
 	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must
 	// not change it while the event is in use.
@@ -37,8 +41,9 @@ type Event struct {
 	signedName EventName
 }
 
-// ErrInvalidPayload means that the body isn't one JSON object in valid UTF-8 whose member names are unique. (Duplicate names are refused
-// because readers disagree about which one counts.) Use errors.Is.
+// ErrInvalidPayload means that the body isn't one JSON object in valid UTF-8 whose member names are unique and whose strings are
+// Unicode: an escape of half a surrogate pair, such as \ud83d alone, isn't. (Readers disagree about which of two names counts, and
+// about what half a pair is.) Use errors.Is.
 var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON object")
 
 // ParseEvent decodes a delivery's body; it verifies nothing. Name stays as given, and decides which type Data gets: names are
@@ -67,13 +72,25 @@ func ParseEvent(name EventName, body []byte) (*Event, error) {
 }
 
 // Decode decodes the body into your own type, as [encoding/json.Unmarshal] does, which takes member names in any case; Data is made
-// of names as they are documented. It decodes anew at each call.
+// of names as they are documented. It decodes anew at each call. The error's text holds nothing of the body; errors.As finds
+// encoding/json's own, which may.
 func (e *Event) Decode(v any) error {
 	if err := json.Unmarshal(e.Raw, v); err != nil {
-		return fmt.Errorf("walletcrew: decode %s: %w", e.Name, err)
+		return &decodingError{e.Name, err}
 	}
 	return nil
 }
+
+type decodingError struct {
+	name EventName
+	err  error
+}
+
+func (d *decodingError) Error() string {
+	return fmt.Sprintf("walletcrew: decode %s: %v", d.name, jsonError(d.err))
+}
+
+func (d *decodingError) Unwrap() error { return d.err }
 
 // Members returns every member of the body as it came. The map is made anew at each call and is yours, its values are parts of
 // Raw. It is nil where Raw isn't a JSON object, which an event from [ParseEvent] can't be.

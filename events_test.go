@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -78,7 +79,7 @@ func membersOf(t *testing.T, body string) map[string]json.RawMessage {
 func TestEachKnownEventIsDecodedIntoItsType(t *testing.T) {
 	t.Parallel()
 	installed := theInstallation()
-	for name, c := range map[walletcrew.EventName]struct {
+	table := map[walletcrew.EventName]struct {
 		body string
 		want any
 	}{
@@ -93,7 +94,9 @@ func TestEachKnownEventIsDecodedIntoItsType(t *testing.T) {
 		walletcrew.EventRedirectRedirected: {
 			redirectBody, &walletcrew.RedirectRedirected{Members: membersOf(t, redirectBody)},
 		},
-	} {
+	}
+	assert.ElementsMatch(t, knownEvents, slices.Collect(maps.Keys(table)), "each has an example here")
+	for name, c := range table {
 		plain := string(name)
 		for _, spelled := range []string{
 			plain, strings.ToLower(plain), strings.ToUpper(plain), strings.Replace(plain, ":", ".", 1), strings.ToLower(strings.Replace(plain, ":", ".", 1)),
@@ -435,7 +438,16 @@ func TestDecodeIntoYourOwnType(t *testing.T) {
 	require.ErrorContains(t, e.Decode(&wrong), "walletcrew: decode Customer:Upserted: ")
 	var typeError *json.UnmarshalTypeError
 	require.ErrorAs(t, e.Decode(&wrong), &typeError)
-	require.Error(t, e.Decode(nil))
+	require.ErrorContains(t, e.Decode(nil), "Unmarshal(nil)")
+	var dated struct {
+		ID time.Time `json:"customerId"`
+	}
+	err := e.Decode(&dated)
+	require.ErrorContains(t, err, "decode Customer:Upserted: a value doesn't fit")
+	var parseError *time.ParseError
+	require.ErrorAs(t, err, &parseError, "who wants to know the value finds it")
+	assert.NotContains(t, err.Error(), parseError.Value)
+	require.ErrorContains(t, (&walletcrew.Event{Raw: []byte("{")}).Decode(&own), "it is not JSON (at byte 1)")
 }
 
 func TestNameOf(t *testing.T) {

@@ -646,6 +646,13 @@ func TestFinishThatFailsMayBeCalledAgain(t *testing.T) {
 	}
 }
 
+func TestARotationThatWasStoredAndReadBackSaysWhatToUse(t *testing.T) {
+	t.Parallel()
+	for _, r := range []*walletcrew.Rotation{{}, {Old: &walletcrew.Webhook{ID: "a"}, New: &walletcrew.Webhook{ID: "b"}}} {
+		require.ErrorContains(t, r.Finish(t.Context()), "use FinishRotation")
+	}
+}
+
 func TestFinishRotationRefusesWhatIsNotOne(t *testing.T) {
 	t.Parallel()
 	s := platform(t)

@@ -53,6 +53,9 @@ func (r *Rotation) Secrets() []Secret { return []Secret{r.Old.SignatureSecret, r
 // come twice, once signed with each secret. It may be called again after an error, and goes on where it stopped. If somebody else
 // has deleted the predecessor, the successor is enabled if the predecessor was when Rotate returned.
 func (r *Rotation) Finish(ctx context.Context) error {
+	if r.service == nil || r.Old == nil || r.New == nil {
+		return errors.New("walletcrew: the Rotation isn't one that Rotate returned: use FinishRotation with the two webhooks' ids")
+	}
 	return r.service.finish(ctx, r.Old.ID, r.New.ID, r.Old)
 }
 

@@ -91,7 +91,10 @@ func (l WebhookList) Format(f fmt.State, verb rune) {
 	formatFields(f, verb, fields(l))
 }
 
-const maxStalePages = 100
+const (
+	maxStalePages = 100    // in a row
+	maxPages      = 10_000 // in all
+)
 
 const headerContinuation = "X-continuationToken"
 
@@ -156,8 +159,8 @@ func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*Webhook
 }
 
 // All goes through the webhooks of all pages, in the platform's order, asking for a page when the loop gets there. An error is
-// yielded once, with a nil webhook, and ends it; so does a list that goes in a circle: a continuation token that comes a second
-// time, or 100 pages in a row on which nothing is new. Opts may be nil.
+// yielded once, with a nil webhook, and ends it; so does a list that goes in a circle or has no end: a continuation token that
+// comes a second time, 100 pages in a row on which nothing is new, or 10,000 pages in all. Opts may be nil.
 func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
 	return func(yield func(*Webhook, error) bool) {
 		var page ListOptions
@@ -187,9 +190,15 @@ func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[
 			if len(ids) > before {
 				stale = 0
 			}
-			if tokens[token] || stale == maxStalePages {
-				err := errors.New("the list goes in a circle: the same continuation token came twice, or many pages without anything new")
-				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(err))
+			var endless error
+			switch {
+			case tokens[token] || stale == maxStalePages:
+				endless = errors.New("the list goes in a circle: the same continuation token came twice, or many pages without anything new")
+			case len(tokens) == maxPages:
+				endless = fmt.Errorf("the list has no end: %d pages, and each names a next one", maxPages)
+			}
+			if endless != nil {
+				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(endless))
 				return
 			}
 			tokens[token] = true
@@ -212,20 +221,25 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 	if patch.Description != nil {
 		body.Description = description(*patch.Description)
 	}
-	w := &Webhook{}
+	var answer struct {
+		Webhook
+		Enabled *bool `json:"enabled"`
+	}
+	whole := false
 	err = s.client.send(ctx, http.MethodPatch, path, body, func(body []byte, _ http.Header) error {
-		if len(body) == 0 {
-			return nil
-		}
-		return decodeAnswer(body, w)
+		w := &answer.Webhook
+		whole = decodeAnswer(body, &answer) == nil && w.ID != "" && w.Endpoint != "" && len(w.Events) > 0 && w.SignatureSecret != "" && answer.Enabled != nil
+		return nil // the patch was taken; what the answer lacks can be asked for
 	})
 	if err != nil {
 		return nil, err
 	}
-	if w.ID != "" && w.Endpoint != "" {
-		return w, nil
+	if whole {
+		answer.Webhook.Enabled = *answer.Enabled
+		return &answer.Webhook, nil
 	}
-	if w, err = s.Get(ctx, id); err != nil {
+	w, err := s.Get(ctx, id)
+	if err != nil {
 		return nil, &stepError{"the webhook was patched, but can't be read back", err, true}
 	}
 	return w, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -473,6 +474,12 @@ func TestPatchReturnsTheWebhookAsItNowIs(t *testing.T) {
 		"200 with an id alone":             {200, `{"id":"Ab3xY"}`, 2},
 		"200 with members but without id":  {200, `{"endpoint":"https://wrong.example","enabled":false}`, 2},
 		"200 with something else entirely": {200, `{"updated":true}`, 2},
+		"200 with true":                    {200, "true", 2},
+		"200 with a word":                  {200, "OK", 2},
+		"200 with an array":                {200, "[" + hookJSON + "]", 2},
+		"200 without the secret":           {200, strings.Replace(hookJSON, "signatureSecret", "x", 1), 2},
+		"200 without the events":           {200, strings.Replace(hookJSON, "events", "x", 1), 2},
+		"200 without enabled":              {200, strings.Replace(hookJSON, "enabled", "x", 1), 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -698,6 +705,20 @@ func TestAllEndsWithAnErrorWhenATokenRepeats(t *testing.T) {
 			assert.LessOrEqual(t, len(p.Sent), 4)
 		})
 	}
+}
+
+func TestAllEndsWithAnErrorWhenTheListHasNoEnd(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		asked++
+		return respond(req, 200, fmt.Sprintf(`[{"id":"id%d"}]`, asked), "X-continuationToken", strconv.Itoa(asked)), nil
+	}))
+	found, errs := allIDs(t, client, nil)
+	require.Len(t, errs, 1)
+	require.ErrorContains(t, errs[0], "the list has no end: 10000 pages")
+	assert.Len(t, found, 10_000, "what came before counts")
+	assert.Equal(t, 10_000, asked)
 }
 
 func TestAllEndsWithAnErrorWhenPagesBringNothingNewForEver(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 type call struct {
 	delivery
 	handler *handler
-	ctx     deadlineContext // of all that is done for it
-	began   time.Time       // the function
+	ctx     *deadlineContext // of all that is done for it; of its own, since who keeps it must not keep the delivery
+	began   time.Time        // the function
 
 	turn    turn
 	key     string // of the deduper; "" where it isn't asked
@@ -39,7 +39,7 @@ type ending struct {
 func newCall(ctx context.Context, h *handler) *call {
 	c := &call{handler: h, endings: make(chan ending, 2)}
 	c.timed = h.observer != nil
-	c.ctx.Context, c.ctx.deadline = ctx, time.Now().Add(h.timeout)
+	c.ctx = &deadlineContext{Context: ctx, deadline: time.Now().Add(h.timeout)}
 	h.deadlines.add(c)
 	return c
 }
@@ -52,16 +52,48 @@ func (c *call) end() {
 
 // receive gives the body until the deadline to come in: a sender that trickles doesn't hold a goroutine.
 func (c *call) receive(w http.ResponseWriter, r *http.Request) error {
-	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok || server.ReadTimeout <= 0 || server.ReadTimeout > c.handler.timeout {
-		_ = http.NewResponseController(w).SetReadDeadline(c.ctx.deadline) // a recorder, say, has none
+	v := c.handler.verifier
+	if err := v.checkRequest(r, &c.delivery); err != nil {
+		return err
 	}
-	return guard("the source of secrets", func() error { return c.handler.verifier.receive(&c.ctx, r, &c.delivery) })
+	return guard("the source of secrets", func() error {
+		if err := c.readBody(w, r); err != nil {
+			return err
+		}
+		return v.accept(c.ctx, &c.delivery)
+	})
+}
+
+// readBody takes the deadline back when the body is in. The connection may be read from already, for the next request (it is where
+// there is no body, or a middleware has read it): the deadline of this one would end it, and the contexts of all that follow. Where
+// the body isn't in, the deadline stays: net/http still reads what is left of it.
+func (c *call) readBody(w http.ResponseWriter, r *http.Request) error {
+	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if server != nil && server.ReadTimeout > 0 && server.ReadTimeout <= c.handler.timeout {
+		return c.handler.verifier.readBody(r, &c.delivery)
+	}
+	connection := http.NewResponseController(w)
+	limited := connection.SetReadDeadline(c.ctx.deadline)
+	if limited != nil && server != nil && server.ReadTimeout <= 0 { // a recorder, say, has neither
+		c.handler.unlimited.Do(func() {
+			c.handler.record(c.ctx, slog.LevelWarn, "verifier: WithTimeout can't limit how long a body takes to come in: give the ResponseWriter that wraps "+
+				"net/http's a method Unwrap, or set http.Server.ReadTimeout", nil, limited)
+		})
+	}
+	err := c.handler.verifier.readBody(r, &c.delivery)
+	if err == nil && limited == nil {
+		_ = connection.SetReadDeadline(time.Time{})
+	}
+	return err
 }
 
 // handle runs the function for a delivery that was accepted, and says what became of it.
 func (c *call) handle(out *Outcome) {
 	h := c.handler
+	if err := c.ctx.Err(); err != nil { // nobody would hear how the function ended
+		out.unavailable(TimedOut, fmt.Errorf("verifier: the time was up before the function was called: %w", err))
+		return
+	}
 	if h.deduper != nil {
 		c.key = h.verifier.dedupeKey(&c.delivery)
 	}
@@ -77,7 +109,7 @@ func (c *call) handle(out *Outcome) {
 	}()
 	claim, err := c.claim()
 	if err != nil && h.failOpen && !errors.Is(err, errBusy) {
-		h.record(&c.ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", c.event, err)
+		h.record(c.ctx, slog.LevelWarn, "verifier: the deduper failed; the event is handled without it", c.event, err)
 		if err = c.take(); err == nil {
 			running = true
 			c.run(out)
@@ -106,7 +138,7 @@ func (c *call) take() error {
 		return nil
 	}
 	c.turn = turn{key: c.key, until: c.ctx.deadline.Add(leaseMargin)}
-	if err := c.handler.turns.take(&c.ctx, &c.turn); err != nil {
+	if err := c.handler.turns.take(c.ctx, &c.turn); err != nil {
 		c.turn = turn{}
 		return err
 	}
@@ -117,13 +149,13 @@ func (c *call) take() error {
 func (c *call) claim() (claim Claim, err error) {
 	h, lease := c.handler, c.handler.timeout+leaseMargin
 	if memory, ok := h.deduper.(*memoryDeduper); ok { // knows by itself when the other has ended
-		return memory.claimInTurn(&c.ctx, c.key, lease)
+		return memory.claimInTurn(c.ctx, c.key, lease)
 	}
 	if err := c.take(); err != nil {
 		return Claim{}, err
 	}
 	err = guard("the deduper", func() (err error) {
-		claim, err = h.deduper.Claim(&c.ctx, c.key, lease)
+		claim, err = h.deduper.Claim(c.ctx, c.key, lease)
 		return err
 	})
 	switch {
@@ -164,7 +196,7 @@ func (c *call) run(out *Outcome) {
 	}
 	out.Function = time.Since(c.began)
 	c.settle(end.err)
-	out.decide(&c.ctx, end.err)
+	out.decide(c.ctx, end.err)
 }
 
 // function calls the user's function, and tells how it ended: also after a panic or a runtime.Goexit.
@@ -186,7 +218,7 @@ func (c *call) function() {
 		c.settle(err)
 		c.late(err)
 	}()
-	err = c.handler.fn(&c.ctx, c.event)
+	err = c.handler.fn(c.ctx, c.event)
 	if err != nil { // a nil pointer as an error panics when it is asked: here, where it is the function's panic
 		_, _ = err.Error(), errors.Is(err, context.Canceled) || IsDiscard(err)
 	}
@@ -203,7 +235,7 @@ func (c *call) settle(result error) {
 	if !c.claimed {
 		return
 	}
-	ctx := context.Context(&c.ctx)
+	ctx := context.Context(c.ctx)
 	if _, inMemory := h.deduper.(*memoryDeduper); !inMemory { // the timer would be the most of the memory deduper's cost, for nothing
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -224,12 +256,12 @@ func (c *call) settle(result error) {
 func (c *call) late(err error) {
 	level, message := slog.LevelWarn, "verifier: the function failed after its delivery was answered with 503"
 	switch {
-	case !isPanic(err) && errors.Is(err, context.Cause(&c.ctx)):
+	case !isPanic(err) && errors.Is(err, context.Cause(c.ctx)):
 		level = slog.LevelDebug // it did what it should, and the outcome says so
 	case isDone(err):
 		message = "verifier: the function succeeded after its delivery was answered with 503"
 	case isPanic(err):
 		level, message = slog.LevelError, "verifier: the function panicked after its delivery was answered with 503"
 	}
-	c.handler.record(&c.ctx, level, message, c.event, err, slog.Duration("took", time.Since(c.began)))
+	c.handler.record(c.ctx, level, message, c.event, err, slog.Duration("took", time.Since(c.began)))
 }

@@ -61,11 +61,13 @@ func (c *deadlineContext) Value(key any) any {
 }
 
 func (c *deadlineContext) real() context.Context {
-	if c.timed == nil {
+	switch {
+	case c.timed != nil:
+	case c.ended: // in time: that it is asked for later changes nothing
+		c.timed, c.cancel = context.WithCancel(c.Context)
+		c.cancel()
+	default:
 		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
-		if c.ended {
-			c.cancel()
-		}
 	}
 	return c.timed
 }

@@ -86,6 +86,10 @@ func TestAContextThatIsKeptIsCanceledWhenTheDeliveryIsAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
+				later, _ := inFunction(t, t.Context(), ask)
+				time.Sleep(time.Minute)
+				assert.Equal(t, context.Canceled, later.Err(), "it was in time, whenever that is asked")
+
 				ctx, status := inFunction(t, t.Context(), ask)
 				require.Equal(t, http.StatusNoContent, status)
 				assert.Equal(t, context.Canceled, ctx.Err())
@@ -277,6 +281,19 @@ func TestNothingIsKeptOfWhatWasAnswered(t *testing.T) {
 	assert.Less(t, heapBytes()-before, int64(number*size/10), "while another delivery goes on")
 	close(stop)
 	first.Wait()
+
+	var kept []context.Context
+	h = handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
+		kept = append(kept, context.WithoutCancel(ctx)) // as one does for work that goes on
+		return nil
+	})
+	before = heapBytes()
+	for i := range number {
+		body := fmt.Appendf(nil, `{"__id":"%d","x":%q}`, i, strings.Repeat("x", size))
+		requireStatus(t, 204, send(h, posted(body).WithContext(t.Context())), "")
+	}
+	assert.Less(t, heapBytes()-before, int64(number*size/10), "by contexts that are kept")
+	runtime.KeepAlive(kept)
 
 	before = heapBytes()
 	for range number {

@@ -13,7 +13,8 @@ import (
 )
 
 // A Deduper remembers which events were handled, and which are being handled now: claim, run, then complete or release. It must
-// be safe for concurrent use; replicas share one (adapters/redisdedupe, adapters/sqldedupe).
+// be safe for concurrent use. Replicas of one receiver share one (adapters/redisdedupe, adapters/sqldedupe); functions that do
+// different things with an event must not, see [WithDeduper].
 //
 // Key is the event's "__id" within a scope that the sender can't choose: for [Static] one scope, for [SecretFunc] the tenant,
 // for [FromAPI] the client's tenant, for any other source the secret that fitted. It is printable ASCII without spaces, of at most

@@ -43,7 +43,7 @@ func Diagnose(body []byte, signature string, secret walletcrew.Secret) []string 
 		say(`the secret is the text "[redacted]": it was read from a log or a dump, which doesn't hold it; string(secret) is the value`)
 	}
 	if len(body) == 0 {
-		say("the body is empty: something read it before, such as a middleware; read it once and pass the bytes on")
+		say("the body is empty: did something read it before, such as a middleware? Read it once and pass the bytes on")
 	}
 	given := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(signature), "sha256="))
 	if given == "" {

@@ -24,8 +24,8 @@
 // # In parts
 //
 // A service with its own handlers uses [Verifier.Middleware], or [Verifier.Event] within a handler; one that isn't on net/http
-// uses [Verifier.EventFrom]. All three check in the same order: size, signature over the bytes as they came, name, JSON. Nothing
-// is decoded before the signature holds. [StatusCode] says what to answer.
+// uses [Verifier.EventFrom]. All three first refuse what the headers alone show to be wrong, and then check the size, the signature
+// over the bytes as they came, the JSON, and the name. Nothing is decoded before the signature holds. [StatusCode] says what to answer.
 //
 // # Secrets
 //

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -46,11 +45,13 @@ func FromAPI(client *walletcrew.Client) SecretSource {
 		s.tenant = client.TenantID()
 		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) {
 			var secrets []walletcrew.Secret
+			seen := map[walletcrew.Secret]bool{"": true}
 			for w, err := range client.Webhooks.All(ctx, nil) {
 				if err != nil {
 					return nil, err
 				}
-				if w.SignatureSecret != "" && !slices.Contains(secrets, w.SignatureSecret) {
+				if !seen[w.SignatureSecret] {
+					seen[w.SignatureSecret] = true
 					secrets = append(secrets, w.SignatureSecret)
 				}
 			}
@@ -93,7 +94,7 @@ func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret,
 	}
 	defer s.mu.Unlock()
 	if age > reviewSecret && s.under == nil && !s.pausing() {
-		s.start(ctx)
+		s.start()
 	}
 	return s.secrets(), nil
 }
@@ -139,7 +140,7 @@ func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
 	}
 	l := s.under
 	if l == nil {
-		l = s.start(ctx)
+		l = s.start()
 	}
 	s.mu.Unlock()
 	select {
@@ -170,37 +171,44 @@ func (s *apiSource) pausing() bool {
 	return time.Since(s.failedAt) < pause
 }
 
-// start begins a look; s.mu is held. It goes on when the delivery that asked for it is gone.
-func (s *apiSource) start(ctx context.Context) look {
+// start begins a look; s.mu is held. The look belongs to no delivery: it takes nothing of the context of the one that asked for it,
+// which may be used again when that has been answered.
+func (s *apiSource) start() look {
 	l := make(look)
 	s.under = l
 	s.lookedAt = time.Now()
-	first := !s.loaded
 	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
 		var secrets []walletcrew.Secret
-		err := guard("the API's client", func() (err error) {
+		err := errors.New("verifier: FromAPI: the client ended its goroutine")
+		defer func() { // also after a runtime.Goexit
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.end(secrets, err)
+			close(l)
+		}()
+		err = guard("the API's client", func() (err error) {
 			secrets, err = s.list(ctx)
 			return err
 		})
-
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		defer close(l)
-		s.under = nil
-		s.failure = err
-		if err != nil {
-			s.failedAt = time.Now()
-			return
-		}
-		s.loaded, s.loadedAt = true, time.Now()
-		s.secrets = func() []walletcrew.Secret { return secrets }
-		if !first {
-			s.take()
-		}
 	}()
 	return l
+}
+
+// end takes in what a look has found; s.mu is held.
+func (s *apiSource) end(secrets []walletcrew.Secret, err error) {
+	s.under = nil
+	s.failure = err
+	if err != nil {
+		s.failedAt = time.Now()
+		return
+	}
+	if s.loaded {
+		s.take()
+	}
+	s.loaded, s.loadedAt = true, time.Now()
+	s.secrets = func() []walletcrew.Secret { return secrets }
 }
 
 // fill adds the tokens that time has brought.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
 // fakeAPI is the management API as a transport, so that it lives in a synctest bubble, and as a handler.
@@ -159,7 +161,8 @@ func TestFromAPIOfATenantWithoutWebhooksKnowsNoTenant(t *testing.T) {
 		api := &fakeAPI{}
 		v := verifierOf(t, verifier.FromAPI(api.client(t)))
 		err := v.Verify(t.Context(), "acme", []byte(knownBody), knownHex)
-		assert.ErrorIs(t, err, verifier.ErrUnknownTenant)
+		require.ErrorIs(t, err, verifier.ErrUnknownTenant)
+		require.ErrorContains(t, err, "has no webhook, or none yet")
 		assert.Equal(t, 401, verifier.StatusCode(err))
 		api.set(knownSecret)
 		assert.Equal(t, 204, sentWith(v, knownSecret), "its first webhook is found")
@@ -298,6 +301,52 @@ func TestFromAPIWhoAsksATenthOfASecondAfterALookBeganSharesIt(t *testing.T) {
 				assert.Equal(t, want.asked, api.asked())
 			})
 		})
+	}
+}
+
+func TestFromAPIGoesOnAfterAClientThatEndedItsGoroutine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(knownSecret)
+		ends := true
+		transport := transportFunc(func(r *http.Request) (*http.Response, error) {
+			if ends {
+				runtime.Goexit() // as t.FailNow does in a mock
+			}
+			return api.RoundTrip(r)
+		})
+		c, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithHTTPClient(&http.Client{Transport: transport}))
+		require.NoError(t, err)
+		v := verifierOf(t, verifier.FromAPI(c))
+		require.Equal(t, 503, sentWith(v, knownSecret))
+		ends = false
+		time.Sleep(time.Second)
+		assert.Equal(t, 204, sentWith(v, knownSecret))
+	})
+}
+
+// A framework's context that is used for the next request once this one has been answered, as gin's is.
+type reusedContext struct {
+	context.Context
+	values map[any]any
+}
+
+func (c *reusedContext) Value(key any) any { return c.values[key] }
+
+func TestFromAPITakesNothingOfADeliveryThatIsOver(t *testing.T) {
+	t.Parallel()
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(walletcrewtest.Fault{Delay: 30 * time.Millisecond, StatusCode: 503}) // so that the look tries again
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	reused := &reusedContext{ctx, map[any]any{}}
+	v := verifierOf(t, verifier.FromAPI(server.Client()))
+	require.ErrorIs(t, v.Verify(reused, "t", []byte("{}"), nowhere), verifier.ErrSecretsUnavailable)
+	for range 50 { // the race detector sees it, if the look reads them
+		reused.values["next"] = "request"
+		time.Sleep(time.Millisecond)
 	}
 }
 

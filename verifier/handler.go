@@ -7,13 +7,16 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
 // HandlerFunc handles an event. Nil acknowledges it; an error asks the platform for it again, unless it is a [Discard]. It must
-// be safe for concurrent use. The context ends with the time of [WithTimeout] or with the request, whichever is first.
+// be safe for concurrent use, and must not change the event, which is logged and observed too. The context ends with the time of
+// [WithTimeout] or with the request, whichever is first.
 type HandlerFunc func(ctx context.Context, e *walletcrew.Event) error
 
 // A HandlerOption is passed to [NewHandler].
@@ -23,6 +26,10 @@ const defaultTimeout = 25 * time.Second // under the platform's 30
 
 // WithDeduper calls the function once for each event: the deduper is asked before, and told after. Nil, as without the option:
 // the function is called for each delivery. See [NewHandler] for what is answered, [ContinueWithoutDeduper] for when it fails.
+//
+// A deduper belongs to one function: it only remembers that an event was handled, not by whom. Handlers whose functions do
+// different things need one each (with adapters: a prefix or a table each), or an event that comes to both, as to two webhooks,
+// is handled by the first and taken for a duplicate by the other. So do two tenants that have a [Static] source each.
 func WithDeduper(d Deduper) HandlerOption { return func(h *handler) { h.deduper = d } }
 
 // ContinueWithoutDeduper calls the function also when the deduper can't be asked, so that an event may be handled twice. Without
@@ -32,7 +39,8 @@ func ContinueWithoutDeduper() HandlerOption { return func(h *handler) { h.failOp
 
 // WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
 // secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d isn't
-// positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body.
+// positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body, and only that does where a middleware wraps
+// the http.ResponseWriter without a method Unwrap (http.TimeoutHandler does): then this is logged as a warning, once.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *handler) { h.timeout = d } }
 
 // WithLogger sets where refused deliveries (info), failures and discarded events (warn) and panics (error) are logged, never with a
@@ -47,6 +55,9 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 
 // Discard marks an error as final: the event is logged and acknowledged (2xx), counts as done, and isn't delivered again. Return
 // it for an event that can never be handled. Discard(nil) is nil.
+//
+// An error that wraps it is one too, also one that wraps others besides, as those of errors.Join do: if one of several failures must
+// be tried again, don't join a Discard to it.
 func Discard(err error) error {
 	if err == nil {
 		return nil
@@ -156,6 +167,7 @@ type handler struct {
 	deadlines deadlines
 	turns     turns
 	doubts    doubts
+	unlimited sync.Once // it was said that a body's time can't be limited
 }
 
 // maxTimeout is far over what the platform waits; a lease must end some day.
@@ -281,7 +293,7 @@ func (h *handler) record(ctx context.Context, level slog.Level, message string, 
 		logger = slog.Default()
 	}
 	if e != nil {
-		attrs = append(attrs, slog.String("event", string(e.Name)), slog.String("id", e.ID), slog.String("tenant", e.TenantID))
+		attrs = append(attrs, slog.String("event", short(string(e.Name))), slog.String("id", short(e.ID)), slog.String("tenant", short(e.TenantID)))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", fmt.Sprint(err))) // which survives an error that panics
@@ -289,5 +301,14 @@ func (h *handler) record(ctx context.Context, level slog.Level, message string, 
 	if p, ok := err.(*panicked); ok { //nolint:errorlint // as isPanic
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
-	logger.LogAttrs(ctx, level, message, attrs...)
+	_ = guard("the logger", func() error { logger.LogAttrs(ctx, level, message, attrs...); return nil }) // it can't be told to anybody
+}
+
+const maxLogged = 200 // bytes of what the sender chose; a deduper's key may be longer
+
+func short(s string) string {
+	if len(s) <= maxLogged {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxLogged], "") + "..."
 }

@@ -745,6 +745,29 @@ func (l *leaving) Claim(ctx context.Context, key string, lease time.Duration) (v
 	return l.Deduper.Claim(ctx, key, lease)
 }
 
+func TestALateFinisherDoesNotEndTheNextOnesTurn(t *testing.T) {
+	t.Parallel()
+	forEachPlace(t, func(t *testing.T, d verifier.Deduper) {
+		takes := make(chan time.Duration, 2)
+		takes <- 22 * time.Second // over its time, its lease and its turn
+		takes <- 4 * time.Second
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			time.Sleep(<-takes)
+			return nil
+		}, verifier.WithDeduper(d), verifier.WithTimeout(10*time.Second))
+		answers := make([]int, 3)
+		var all sync.WaitGroup
+		for i, at := range []time.Duration{0, 21 * time.Second, 23 * time.Second} { // the third comes after the first's end, within the second's
+			all.Go(func() {
+				time.Sleep(at)
+				answers[i] = send(h, eventWith("1")).StatusCode
+			})
+		}
+		all.Wait()
+		assert.Equal(t, []int{503, 204, 204}, answers, "the third waits for the second")
+	})
+}
+
 func TestALeaseThatHasRunOutIsNotGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -801,7 +801,7 @@ func dial(t testing.TB, server *httptest.Server) *wire {
 func (w *wire) head(r *http.Request, length int, more ...string) {
 	w.t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n", r.Method, length)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: shop.example\r\nContent-Length: %d\r\n", r.Method, r.URL.Path, length)
 	_ = r.Header.Write(&b)
 	for _, line := range more {
 		b.WriteString(line + "\r\n")

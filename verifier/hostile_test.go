@@ -166,6 +166,7 @@ func hostileRequests() []hostile {
 		one("gzip", rawRequest(post, body, whole, good, "Content-Encoding: gzip"), 415),
 		one("deflate", rawRequest(post, body, whole, good, "content-encoding: deflate"), 415),
 		one("Identity", rawRequest(post, body, whole, good, "Content-Encoding: Identity "), 204),
+		one("identity, then gzip in a line of its own", rawRequest(post, body, whole, good, "Content-Encoding: identity", "Content-Encoding: gzip"), 415),
 		one("identity, gzip", rawRequest(post, body, whole, good, "Content-Encoding: identity, gzip"), 415),
 		one("gzip without a signature", rawRequest(post, body, whole, "Content-Encoding: gzip"), 415),
 		one("Transfer-Encoding: gzip, chunked", rawRequest(post, chunks(body, 50, ""), "Transfer-Encoding: gzip, chunked", good), 501),

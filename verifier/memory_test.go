@@ -180,6 +180,18 @@ func TestMemoryDeduperALeaseThatRanOutCanBeCompletedIfNobodyTookItOver(t *testin
 	})
 }
 
+func TestMemoryDeduperAnEventIsForgottenAfterItsTimeAlsoIfItsLeaseWasLonger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := verifier.NewMemoryDeduper(0, time.Second)
+		finish(t, d, "a")
+		time.Sleep(time.Second - time.Nanosecond)
+		requireState(t, verifier.Done, d, "a", "")
+		time.Sleep(time.Nanosecond)
+		requireState(t, verifier.Claimed, d, "a", "a second is over")
+	})
+}
+
 func TestMemoryDeduperATokenFromBeforeAReleaseIsOutdated(t *testing.T) {
 	t.Parallel()
 	d, ctx := verifier.NewMemoryDeduper(0, 0), t.Context()

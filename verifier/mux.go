@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -26,7 +27,7 @@ type Mux struct {
 
 type route struct {
 	pattern  walletcrew.EventName
-	literals int // bytes besides '*'
+	literals int // characters besides '*'
 	kind     kind
 	handle   routeFunc
 }
@@ -86,7 +87,7 @@ func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T)
 }
 
 // OnName registers a function for a name or pattern, and decodes the body into your own type T, as Event.Decode does. An event
-// that can't be decoded goes where one goes that doesn't fit the type of [On].
+// that can't be decoded goes where one goes that doesn't fit the type of [On], with the reason in its DataErr.
 func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	if h == nil {
 		panic("verifier: OnName: the function for " + quote(name) + " is nil")
@@ -113,6 +114,11 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
 		}
 		if misfit == nil {
 			misfit = err
+		}
+		if e.DataErr == nil { // the next function must be able to see that it gets what another couldn't take
+			copied := *e
+			copied.DataErr = err
+			e = &copied
 		}
 	}
 	if misfit != nil {
@@ -165,11 +171,11 @@ func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 		panic("verifier: Mux: the pattern is empty")
 	}
 	stars := strings.Count(string(pattern), "*")
-	r := &route{pattern: pattern, literals: len(pattern) - stars, kind: glob, handle: h}
+	r := &route{pattern: pattern, literals: utf8.RuneCountInString(string(pattern)) - stars, kind: glob, handle: h}
 	switch before := strings.TrimRight(string(pattern), "*"); {
 	case stars == 0:
 		r.kind = exact
-	case len(before) == r.literals && strings.IndexAny(before, ":.") == len(before)-1 && before != "":
+	case len(before)+stars == len(pattern) && strings.IndexAny(before, ":.") == len(before)-1 && before != "":
 		r.kind = category
 	}
 	m.mu.Lock()

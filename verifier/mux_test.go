@@ -291,7 +291,44 @@ func TestWhatOnNameCannotDecodeIsNotLostInSilence(t *testing.T) {
 	err := mux.Handle(t.Context(), parsed(t, "Order:Shipped", `{"age":"old"}`))
 	require.Error(t, err, "the event comes again, to a version that understands it")
 	var mismatch *json.UnmarshalTypeError
-	assert.ErrorAs(t, err, &mismatch, "the error says why")
+	require.ErrorAs(t, err, &mismatch, "the error says why")
+
+	var given *walletcrew.Event
+	mux.HandleFunc("*", func(_ context.Context, e *walletcrew.Event) error { given = e; return nil })
+	e := parsed(t, "Order:Shipped", `{"age":"old"}`)
+	require.NoError(t, mux.Handle(t.Context(), e))
+	require.ErrorAs(t, given.DataErr, &mismatch, "who gets it instead sees why")
+	assert.Equal(t, e.Data, given.Data)
+	assert.NoError(t, e.DataErr, "the caller's event isn't changed")
+}
+
+func TestWhatDoesNotFitIsNotInTheErrorsText(t *testing.T) {
+	t.Parallel()
+	type mine struct {
+		Born time.Time `json:"born"`
+		Card int32     `json:"card"`
+	}
+	book, mux := new(logbook), verifier.NewMux()
+	verifier.OnName(mux, "Customer:*", func(context.Context, *walletcrew.Event, *mine) error { return nil })
+	h := handlerOf(t, mux.Handle, verifier.WithLogger(book.logger()))
+	for _, body := range []string{`{"__id":"1","born":"jane@example.com"}`, `{"__id":"2","card":4111111111111111}`} {
+		r := posted([]byte(body))
+		r.Header.Set(walletcrew.HeaderEventName, string(walletcrew.EventCustomerUpserted))
+		requireStatus(t, 500, send(h, r), "")
+	}
+	assert.Contains(t, book.String(), `member \"card\" doesn't fit the type int32`)
+	assert.NotContains(t, book.String(), "jane")
+	assert.NotContains(t, book.String(), "4111")
+}
+
+func TestTheMostCharactersAreTheMostSpecific(t *testing.T) {
+	t.Parallel()
+	mux, got := verifier.NewMux(), ""
+	for _, pattern := range []walletcrew.EventName{"*éé", "abc*"} { // two characters in four bytes, and three in three
+		mux.HandleFunc(pattern, func(context.Context, *walletcrew.Event) error { got = string(pattern); return nil })
+	}
+	require.NoError(t, mux.Handle(t.Context(), &walletcrew.Event{Name: "abcéé"}))
+	assert.Equal(t, "abc*", got)
 }
 
 func TestAnEventMadeByHandWithoutItsDataIsAnErrorOfOn(t *testing.T) {

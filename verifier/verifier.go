@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,23 +132,31 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	if err == nil || !ok || errors.Is(err, ErrSecretsUnavailable) {
 		return secret, err
 	}
-	secret, older, err := refresh(ctx, refresher, tenantID, body, sig)
-	if err != nil && older {
-		secret, _, err = refresh(ctx, refresher, tenantID, body, sig)
+	api, _ := refresher.(*apiSource)
+	for range 2 {
+		asked := time.Now()
+		fresh, failure := refresher.Refresh(ctx, tenantID)
+		if failure != nil {
+			return "", unavailable(failure)
+		}
+		if api != nil && sameList(fresh, secrets) {
+			break // it may not look now: a forgery costs one hash a secret, and not two
+		}
+		secrets = fresh
+		secret, err = match(body, sig, secrets)
+		if err == nil || api == nil || !api.lastLook().Before(asked.Add(-together)) {
+			break
+		} // else that look had begun before, and may lack a webhook that was made since
+	}
+	if api != nil && errors.Is(err, ErrUnknownTenant) {
+		err = fmt.Errorf("%w: the client's own has no webhook, or none yet", err) // whatever tenant the header names
 	}
 	return secret, err
 }
 
-// refresh looks again. Older: what it found out is from a look that had begun before, and may lack a webhook that was made since.
-func refresh(ctx context.Context, source Refresher, tenantID string, body []byte, sig walletcrew.Signature) (secret walletcrew.Secret, older bool, err error) {
-	asked := time.Now()
-	secrets, err := source.Refresh(ctx, tenantID)
-	if err != nil {
-		return "", false, unavailable(err)
-	}
-	secret, err = match(body, sig, secrets)
-	api, ok := source.(*apiSource)
-	return secret, ok && api.lastLook().Before(asked.Add(-together)), err
+// sameList reports whether the two are one list, and not only equal: apiSource makes a new one at each look, and never changes one.
+func sameList(a, b []walletcrew.Secret) bool {
+	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
 }
 
 // matcher returns what reports whether one of the secrets signed the body.
@@ -200,6 +209,9 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavai
 // [walletcrew.ErrInvalidPayload]. Answer with [StatusCode].
 func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
 	d := delivery{header: headerFunc(header), body: body}
+	if int64(len(body)) > v.maxBodyBytes {
+		return nil, ErrBodyTooLarge
+	}
 	if err := v.checkHeader(&d); err != nil {
 		return nil, err
 	}
@@ -219,7 +231,7 @@ func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
 	return d.event, nil
 }
 
-// StatusCode says what to answer for an error of this package: 204 for nil; 400 for a body or a name that can't be right; 401
+// StatusCode says what to answer for an error of this package: 204 for nil and for a [Discard]; 400 for a body or a name that can't be right; 401
 // without a valid signature; 405, 408, 413 and 415 for their kinds; 503 where the receiver can't tell, or for a
 // [Temporary] error, so that the platform delivers again; 500 for any other error, such as your function's.
 func StatusCode(err error) int {
@@ -232,7 +244,7 @@ func StatusCode(err error) int {
 		return false
 	}
 	switch {
-	case err == nil:
+	case err == nil, IsDiscard(err):
 		return http.StatusNoContent
 	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
 		return http.StatusServiceUnavailable
@@ -322,7 +334,7 @@ func (h requestHeader) get(name headerName) string {
 
 // checkHeader refuses what needs no look at the body.
 func (v *Verifier) checkHeader(d *delivery) error {
-	if encoding := d.header.get(headerEncoding); encoding != "" && !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+	if !isIdentity(d.header.get(headerEncoding)) {
 		return ErrEncodingNotSupported
 	}
 	var err error
@@ -330,30 +342,42 @@ func (v *Verifier) checkHeader(d *delivery) error {
 	return err
 }
 
-// receive takes a delivery from a request. What the header alone shows is refused before the body is read.
+func isIdentity(encoding string) bool {
+	return encoding == "" || strings.EqualFold(strings.TrimSpace(encoding), "identity")
+}
+
+// receive takes a delivery from a request.
 func (v *Verifier) receive(ctx context.Context, r *http.Request, d *delivery) error {
+	if err := v.checkRequest(r, d); err != nil {
+		return err
+	}
+	if err := v.readBody(r, d); err != nil {
+		return err
+	}
+	return v.accept(ctx, d)
+}
+
+// checkRequest refuses what needs no look at the body.
+func (v *Verifier) checkRequest(r *http.Request, d *delivery) error {
 	d.header = requestHeader(r.Header)
 	switch {
 	case r.Method != http.MethodPost:
 		return ErrMethodNotAllowed
 	case r.ContentLength > v.maxBodyBytes:
 		return ErrBodyTooLarge
+	case slices.ContainsFunc(r.Header[headerEncoding.canonical], func(line string) bool { return !isIdentity(line) }):
+		return ErrEncodingNotSupported
 	}
-	if err := v.checkHeader(d); err != nil {
-		return err
-	}
-	var err error
-	if d.body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes); err != nil {
-		return err
-	}
-	return v.accept(ctx, d)
+	return v.checkHeader(d)
+}
+
+func (v *Verifier) readBody(r *http.Request, d *delivery) (err error) {
+	d.body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes)
+	return err
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
 func (v *Verifier) accept(ctx context.Context, d *delivery) error {
-	if int64(len(d.body)) > v.maxBodyBytes {
-		return ErrBodyTooLarge
-	}
 	began := d.now()
 	d.tenant = d.header.get(headerTenantID)
 	var err error

@@ -836,6 +836,7 @@ func TestStatusCodeOfEveryError(t *testing.T) {
 		want int
 	}{
 		{nil, 204},
+		{verifier.Discard(errors.New("never")), 204},
 		{walletcrew.ErrMissingSignature, 401},
 		{walletcrew.ErrMalformedSignature, 401},
 		{walletcrew.ErrSignatureMismatch, 401},

@@ -33,12 +33,11 @@ func start(t *testing.T, fn verifier.HandlerFunc) (url string, stop func() error
 	return "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
 }
 
-func deliver(t *testing.T, url string) int {
+func deliver(t *testing.T, url, body string) int {
 	t.Helper()
-	body := walletcrewtest.Payload(walletcrew.EventPassInstalled, walletcrew.PassInstalled{Pass: walletcrew.Pass{PassID: "p-1"}})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/webhooks/walletcrew", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/webhooks/walletcrew", strings.NewReader(body))
 	require.NoError(t, err)
-	req.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign("secret", body))
+	req.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign("secret", []byte(body)))
 	req.Header.Set(walletcrew.HeaderEventName, string(walletcrew.EventPassInstalled))
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
@@ -50,7 +49,8 @@ func TestItReceivesAndIsHealthy(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	url, stop := start(t, handlers(slog.New(slog.NewTextHandler(&log, nil))))
-	assert.Equal(t, http.StatusNoContent, deliver(t, url))
+	assert.Equal(t, http.StatusNoContent, deliver(t, url, `{"__id":"1","passId":"p-1"}`))
+	assert.Equal(t, http.StatusInternalServerError, deliver(t, url, `{"__id":"2","passId":["p-1"]}`), "what doesn't fit isn't lost")
 	resp, err := http.Get(url + "/healthz")
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
@@ -68,7 +68,7 @@ func TestTheShutdownFinishesWhatIsInFlight(t *testing.T) {
 		return nil
 	})
 	status := make(chan int, 1)
-	go func() { status <- deliver(t, url) }() //nolint:testifylint // a failure shows as a missing status
+	go func() { status <- deliver(t, url, `{"__id":"1"}`) }() //nolint:testifylint // a failure shows as a missing status
 	<-began
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()

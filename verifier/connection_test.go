@@ -1,0 +1,159 @@
+package verifier_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// Net/http reads a connection on as soon as a body is in. A read deadline that fires then cancels the contexts of all requests that
+// come on that connection, which stays open.
+
+func TestTheTimeOfOneDeliveryDoesNotEndItsConnection(t *testing.T) {
+	t.Parallel()
+	var hang atomic.Bool
+	source := verifier.SecretFunc(func(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
+		if hang.Load() {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return []walletcrew.Secret{knownSecret}, nil
+	})
+	const limit = 100 * time.Millisecond
+	h := verifier.NewHandler(verifierOf(t, source), func(ctx context.Context, _ *walletcrew.Event) error {
+		return context.Cause(ctx)
+	}, verifier.WithTimeout(limit), verifier.WithLogger(silentLog()))
+	for name, outer := range map[string]http.Handler{
+		"no body": h,
+		"a middleware read the body": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			h.ServeHTTP(w, r)
+		}),
+	} {
+		t.Run(name, func(t *testing.T) { // one after the other: they share hang
+			mux := http.NewServeMux()
+			mux.Handle("/webhooks", outer)
+			mux.HandleFunc("/other", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, context.Cause(r.Context())) })
+			server := httptest.NewServer(mux)
+			defer server.Close()
+			conn := dial(t, server)
+			ask := func(path string, r *http.Request, body string) (int, string) {
+				r.URL.Path = path
+				conn.head(r, len(body))
+				conn.write(body)
+				answer := conn.answer()
+				text, err := io.ReadAll(answer.Body)
+				require.NoError(t, err)
+				return answer.StatusCode, string(text)
+			}
+			body := ""
+			if name != "no body" {
+				body = knownBody
+			}
+			hang.Store(true)
+			status, _ := ask("/webhooks", posted([]byte(body)), body)
+			require.Equal(t, 503, status, "the secrets can't be had in time")
+			hang.Store(false)
+			time.Sleep(limit)
+			status, _ = ask("/webhooks", posted([]byte(knownBody)), knownBody)
+			assert.Equal(t, 204, status, "the next delivery on the connection")
+			_, cause := ask("/other", posted(nil), "")
+			assert.Equal(t, "<nil>", cause, "the context of another handler's request")
+		})
+	}
+}
+
+// A withoutUnwrap hides what http.ResponseController needs.
+type withoutUnwrap struct{ http.ResponseWriter }
+
+func TestABodyWhoseTimeCannotBeLimitedIsWarnedAboutOnce(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	h := handlerOf(t, succeed, verifier.WithLogger(book.logger()))
+	wrapped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(withoutUnwrap{w}, r) })
+	serve := func(readTimeout time.Duration) {
+		server := httptest.NewUnstartedServer(wrapped)
+		server.Config.ReadTimeout = readTimeout
+		server.Start()
+		defer server.Close()
+		for i := range 3 {
+			require.Equal(t, 204, postTo(t, server, eventWith(fmt.Sprint(i))))
+		}
+	}
+	serve(time.Minute)
+	assert.Empty(t, book.String(), "the server limits it")
+	requireStatus(t, 204, send(h, eventWith("recorded")), "")
+	assert.Empty(t, book.String(), "a recorder has no connection")
+	serve(0)
+	assert.Equal(t, 1, strings.Count(book.String(), "WithTimeout can't limit"), "not once a delivery: %s", book)
+}
+
+func TestTheFunctionIsNotCalledWhenTheTimeIsUpBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			time.Sleep(26 * time.Second) // whatever its context says
+			return []walletcrew.Secret{knownSecret}, nil
+		})
+		seen := new(outcomes)
+		h := verifier.NewHandler(verifierOf(t, slow), func(context.Context, *walletcrew.Event) error {
+			t.Error("the platform hears of a failure whatever the function does")
+			return nil
+		}, verifier.WithDeduper(untouchableDeduper{t}), verifier.WithLogger(silentLog()), verifier.WithObserver(seen.observe))
+		answer := send(h, eventWith("1"))
+		requireStatus(t, 503, answer, "so that it comes again")
+		assert.NotEmpty(t, answer.Header.Get("Retry-After"))
+		out := seen.only(t)
+		assert.Equal(t, verifier.TimedOut, out.Result)
+		require.ErrorIs(t, out.Err, context.DeadlineExceeded)
+	})
+}
+
+type panickingLog struct{}
+
+func (panickingLog) Write([]byte) (int, error) { panic("the log's disk is gone") }
+
+func TestALoggerThatPanicsEndsNeitherTheDeliveryNorTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			time.Sleep(time.Minute)
+			return errors.New("late")
+		}, verifier.WithLogger(slog.New(slog.NewTextHandler(panickingLog{}, nil))), verifier.WithTimeout(time.Second))
+		requireStatus(t, 503, send(h, eventWith("1")), "")
+		time.Sleep(time.Minute) // the function ends on its own goroutine, and is logged there
+	})
+}
+
+func TestWhatTheSenderChoseIsLoggedInShort(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return errors.New("no") }, verifier.WithLogger(book.logger()))
+	r := eventWith(strings.Repeat("é", 100_000))
+	r.Header.Set(walletcrew.HeaderEventName, "Pass:"+strings.Repeat("x", 100_000))
+	r.Header.Set(walletcrew.HeaderTenantID, strings.Repeat("t", 100_000))
+	requireStatus(t, 500, send(h, r), "")
+	assert.Contains(t, book.String(), "ééé...")
+	assert.NotContains(t, book.String(), `\x`, "cut between characters")
+	assert.Less(t, len(book.String()), 1000)
+}
