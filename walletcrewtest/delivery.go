@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
+	"strings"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -30,6 +32,21 @@ type Delivery struct {
 	// seconds, or the context ended. It is nil where there was one, whatever its status.
 	Err error
 }
+
+// String says what was sent and what came of it, for the message of a test that failed. Of a long body it has the beginning.
+func (d Delivery) String() string {
+	answer := "no answer: " + fmt.Sprint(d.Err)
+	if d.Err == nil {
+		answer = strings.TrimSpace(strconv.Itoa(d.StatusCode) + " " + http.StatusText(d.StatusCode))
+	}
+	body := d.Body
+	if len(body) > maxPrinted {
+		body = append(bytes.ToValidUTF8(body[:maxPrinted], nil), "..."...)
+	}
+	return fmt.Sprintf("%s to webhook %s: %s (%s)", d.Name, d.WebhookID, answer, body)
+}
+
+const maxPrinted = 500 // bytes
 
 // Emit lets an event happen: it delivers it to each enabled webhook that subscribes to its name, and returns what each receiver
 // answered. Data are the event's members, as for [Payload].

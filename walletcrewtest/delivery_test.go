@@ -1,10 +1,13 @@
 package walletcrewtest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -155,6 +158,19 @@ func TestDeliveriesThatFail(t *testing.T) {
 	require.NoError(t, deliveries[3].Err)
 	assert.Equal(t, 307, deliveries[3].StatusCode)
 	assert.Len(t, redirecting.received(), 1, "a redirect isn't followed")
+}
+
+func TestADeliverySaysWhatCameOfIt(t *testing.T) {
+	t.Parallel()
+	d := walletcrewtest.Delivery{WebhookID: "aB3dE", Name: "Pass:Installed", Body: []byte(`{"__id":"1"}`), StatusCode: 503}
+	assert.Equal(t, `[Pass:Installed to webhook aB3dE: 503 Service Unavailable ({"__id":"1"})]`, fmt.Sprint([]walletcrewtest.Delivery{d}))
+	d.StatusCode, d.Err = 0, errors.New("connection refused")
+	assert.Contains(t, d.String(), ": no answer: connection refused (")
+	d.Body = bytes.Repeat([]byte("é"), 1000)
+	assert.Contains(t, d.String(), "(é")
+	assert.Contains(t, d.String(), "é...)")
+	assert.Less(t, len(d.String()), 600)
+	assert.Len(t, d.Body, 2000, "it is left as it is")
 }
 
 func TestEmitErrors(t *testing.T) {

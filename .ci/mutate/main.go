@@ -714,7 +714,9 @@ func (p *pkg) record(pattern string) error {
 	if err != nil {
 		return err
 	}
-	for name := range strings.FieldsSeq(string(out)) {
+	names := strings.Fields(string(out))
+	fmt.Fprintf(os.Stderr, "%d mutants; each of %d tests runs alone first\n", len(p.mutants), len(names))
+	for _, name := range names {
 		if strings.HasPrefix(name, "Benchmark") {
 			continue
 		}
@@ -791,7 +793,12 @@ func (p *pkg) judge(only string, every int, explained string, verbose bool) (fai
 	ids := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	began := time.Now()
 	var killed, survived, known, tried int
-	for _, m := range p.mutants {
+	said := began
+	for i, m := range p.mutants {
+		if time.Since(said) > 30*time.Second {
+			said = time.Now()
+			fmt.Fprintf(os.Stderr, "at mutant %d of %d: %d killed, %d survived\n", i, len(p.mutants), killed, survived)
+		}
 		if m.dropped || m.id%every != 0 || len(ids) > 0 && !slices.Contains(ids, strconv.Itoa(m.id)) {
 			continue
 		}
