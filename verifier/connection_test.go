@@ -91,8 +91,8 @@ func TestABodyWhoseTimeCannotBeLimitedIsWarnedAboutOnce(t *testing.T) {
 	book := new(logbook)
 	h := handlerOf(t, succeed, verifier.WithLogger(book.logger()))
 	wrapped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(withoutUnwrap{w}, r) })
-	serve := func(readTimeout time.Duration) {
-		server := httptest.NewUnstartedServer(wrapped)
+	serve := func(h http.Handler, readTimeout time.Duration) {
+		server := httptest.NewUnstartedServer(h)
 		server.Config.ReadTimeout = readTimeout
 		server.Start()
 		defer server.Close()
@@ -100,11 +100,13 @@ func TestABodyWhoseTimeCannotBeLimitedIsWarnedAboutOnce(t *testing.T) {
 			require.Equal(t, 204, postTo(t, server, eventWith(fmt.Sprint(i))))
 		}
 	}
-	serve(time.Minute)
+	serve(h, 0)
+	assert.Empty(t, book.String(), "it can be limited")
+	serve(wrapped, time.Minute)
 	assert.Empty(t, book.String(), "the server limits it")
 	requireStatus(t, 204, send(h, eventWith("recorded")), "")
 	assert.Empty(t, book.String(), "a recorder has no connection")
-	serve(0)
+	serve(wrapped, 0)
 	assert.Equal(t, 1, strings.Count(book.String(), "WithTimeout can't limit"), "not once a delivery: %s", book)
 }
 
