@@ -16,6 +16,7 @@ type doubts struct {
 	mu   sync.Mutex
 	all  []doubt   // the oldest first
 	next time.Time // before that they aren't looked at again
+	busy bool      // somebody looks at them: one at a time, also where a deduper never answers
 }
 
 type doubt struct {
@@ -49,10 +50,10 @@ func (d *doubts) settle(deduper Deduper) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	if now.Before(d.next) {
+	if d.busy || now.Before(d.next) {
 		return
 	}
-	d.next = now.Add(doubtsPause)
+	d.busy, d.next = true, now.Add(doubtsPause)
 	all := d.all
 	d.keep(nil)
 	go func() {
@@ -60,6 +61,7 @@ func (d *doubts) settle(deduper Deduper) {
 		defer func() { // also after a runtime.Goexit
 			d.mu.Lock()
 			defer d.mu.Unlock()
+			d.busy = false
 			d.keep(append(left, d.all...))
 		}()
 		left = release(deduper, all)

@@ -445,6 +445,40 @@ func TestALeaseThatNobodyHasIsGivenBackWhenTheDeduperAnswersAgain(t *testing.T) 
 	}
 }
 
+// A stuck deduper claims every second event, loses the answers to the others, and never comes back from a Release.
+type stuck struct {
+	fakeDeduper
+	claims, releases atomic.Int64
+	goOn             chan struct{}
+}
+
+func (s *stuck) Claim(context.Context, string, time.Duration) (verifier.Claim, error) {
+	if s.claims.Add(1)%2 == 0 {
+		return verifier.Claim{Token: "lost"}, errLost
+	}
+	return verifier.Claim{State: verifier.Claimed, Token: "got"}, nil
+}
+
+func (s *stuck) Release(context.Context, string, string) error {
+	s.releases.Add(1)
+	<-s.goOn // whatever the context says
+	return nil
+}
+
+func TestADeduperThatHangsIsNotAskedByMoreAndMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &stuck{goOn: make(chan struct{})}
+		h := handlerOf(t, succeed, verifier.WithDeduper(d))
+		for i := range 60 {
+			send(h, eventWith(fmt.Sprint(i)))
+			time.Sleep(time.Second)
+		}
+		assert.EqualValues(t, 1, d.releases.Load(), "the others wait until it is back, or for the end of their leases")
+		close(d.goOn)
+	})
+}
+
 func TestWhatIsKeptOfAnOutageIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
