@@ -155,6 +155,15 @@ func TestFromAPIFindsAWebhookMadeAMomentAgo(t *testing.T) {
 	})
 }
 
+func TestFromAPITakesEachSecretOnceAndNoneThatIsEmpty(t *testing.T) {
+	t.Parallel()
+	api := &fakeAPI{}
+	api.set(knownSecret, "", otherSecret, knownSecret, otherSecret)
+	secrets, err := verifier.FromAPI(api.client(t)).Secrets(t.Context(), "acme")
+	require.NoError(t, err)
+	assert.Equal(t, []walletcrew.Secret{knownSecret, otherSecret}, secrets, "a hash each is what a forgery costs")
+}
+
 func TestFromAPIOfATenantWithoutWebhooksKnowsNoTenant(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
