@@ -158,4 +158,12 @@ func TestWhatTheSenderChoseIsLoggedInShort(t *testing.T) {
 	assert.Contains(t, book.String(), "ééé...")
 	assert.NotContains(t, book.String(), `\x`, "cut between characters")
 	assert.Less(t, len(book.String()), 1000)
+
+	for length, want := range map[int]string{
+		200: "id=" + strings.Repeat("x", 200) + " ",
+		201: "id=" + strings.Repeat("x", 200) + "... ",
+	} {
+		requireStatus(t, 500, send(h, eventWith(strings.Repeat("x", length))), "")
+		assert.Contains(t, book.String(), want)
+	}
 }

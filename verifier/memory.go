@@ -153,7 +153,6 @@ func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {
 	return m.settle(key, token, func(i int32, now int64) {
 		e := &m.entries[i]
 		e.token, e.until = 0, after(now, m.ttl)
-		e.next = none
 		if m.newest == none {
 			m.oldest = i
 		} else {
