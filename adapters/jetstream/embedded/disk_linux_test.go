@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,13 +78,17 @@ func TestAFullDiskIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 
 func TestTheServerGoesOnWhenThereIsRoomAgain(t *testing.T) {
 	t.Parallel()
-	for name, sync := range map[string]time.Duration{"synced always": 0, "synced now and then": time.Minute} {
+	for name, o := range map[string]embedded.Options{
+		"synced always":       {},
+		"synced now and then": {SyncInterval: time.Minute, MaxStore: 1 << 30},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := smallDisk(t, "48m")
-			s := start(t, embedded.Options{Dir: dir, MaxStore: 1 << 30, SyncInterval: sync, Listen: "127.0.0.1:0"})
+			o.Dir, o.Listen = dir, "127.0.0.1:0"
+			s := start(t, o)
 			nc, err := s.Connect()
-			if sync > 0 { // and from elsewhere
+			if o.SyncInterval > 0 { // and from elsewhere
 				nc, err = jetstream.Connect(s.URL())
 			}
 			require.NoError(t, err)
@@ -108,6 +113,55 @@ func TestTheServerGoesOnWhenThereIsRoomAgain(t *testing.T) {
 			}
 			l.end()
 		})
+	}
+}
+
+// large returns what puts events of half a MiB into a server's stream, over one connection.
+func large(t *testing.T, s *embedded.Server) (publish func() error) {
+	t.Helper()
+	nc, err := s.Connect()
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	stream, err := jetstream.EnsureStream(t.Context(), nc, jetstream.StreamConfig{})
+	require.NoError(t, err)
+	p, err := jetstream.NewPublisher(t.Context(), stream)
+	require.NoError(t, err)
+	n := 0
+	return func() error {
+		n++
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return p.Handle(ctx, suite.Event(t, "acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d","x":"%s"}`, n, strings.Repeat("x", 1<<19))))
+	}
+}
+
+// The limit that NATS takes by itself is of what is free at the time: next to nothing, after a full disk.
+func TestTheDefaultLimitIsTheSameAfterAFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, "128m")
+	s := start(t, embedded.Options{Dir: dir})
+	publish := large(t, s)
+	for range 140 { // a backlog of 70 MiB
+		require.NoError(t, publish())
+	}
+	small := filepath.Join(dir, "small")
+	require.NoError(t, os.WriteFile(small, make([]byte, 18<<20), 0o600))
+	fill(t, dir)
+	require.Eventually(t, func() bool { return publish() != nil }, 20*time.Second, 50*time.Millisecond)
+	require.NoError(t, os.Remove(small), "somebody makes just enough room")
+	require.Eventually(t, func() bool { return publish() == nil }, 20*time.Second, 50*time.Millisecond)
+}
+
+func TestAServerThatStartsOnANearlyFullDiskUsesWhatIsFreedLater(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, "128m")
+	ballast := filepath.Join(dir, "ballast")
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 126<<20), 0o600))
+	publish := large(t, start(t, embedded.Options{Dir: dir}))
+	require.NoError(t, publish())
+	require.NoError(t, os.Remove(ballast))
+	for range 100 {
+		require.NoError(t, publish())
 	}
 }
 

@@ -66,7 +66,8 @@ type Options struct {
 	// acknowledgement, so that an acknowledged event survives the loss of power. Otherwise it survives a crash of the process, but
 	// what came in the last SyncInterval can be lost with the machine's power or its kernel.
 	SyncInterval time.Duration
-	// MaxStore is how many bytes all streams may take. 0: three quarters of what is free on the disk at the start.
+	// MaxStore is how many bytes all streams may take. 0: three quarters of the disk, whatever else is on it; on other systems than
+	// Linux and macOS, what NATS chooses at the start.
 	MaxStore int64
 	// Listen opens a port for clients, such as workers in other processes and the nats command: "127.0.0.1:4222", port 0 for any.
 	// "", the default: none; only [Server.Connect] gets in. It must be a loopback address, since anyone who reaches it may read and
@@ -101,12 +102,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Dir == "" {
 		return nil, errors.New("embedded: Options.Dir is empty")
 	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	if o.MaxStore == 0 { // NATS would take three quarters of what is free now, and stay with that when more is
+		o.MaxStore = diskSize(o.Dir) / 4 * 3
+	}
 	opts, err := o.server()
 	if err != nil {
 		return nil, err
-	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	lock, err := lockFile(filepath.Join(o.Dir, "lock"))
 	if err != nil {
@@ -123,6 +127,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.server = ns
+	if c := ns.JetStreamConfig(); c != nil {
+		s.options.MaxStore = c.MaxStore // NATS' choice, too, when it is started again
+	}
 	if !opts.DontListen {
 		s.url = ns.ClientURL()
 		if o.Listen != "" {

@@ -17,3 +17,5 @@ func hasRoom(dir string, bytes uint64) bool {
 	}
 	return err == nil
 }
+
+func diskSize(string) int64 { return 0 }
