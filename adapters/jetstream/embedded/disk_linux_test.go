@@ -3,10 +3,12 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +21,24 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
 )
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
 
 // smallDisk is a directory with a file system of its own.
 func smallDisk(t *testing.T, size string) string {
@@ -162,6 +182,62 @@ func TestAServerThatStartsOnANearlyFullDiskUsesWhatIsFreedLater(t *testing.T) {
 	require.NoError(t, os.Remove(ballast))
 	for range 100 {
 		require.NoError(t, publish())
+	}
+}
+
+// Not parallel: the limit is the whole process'.
+func TestTheServerGoesOnWhenTheDiskCanBeWrittenToAgain(t *testing.T) {
+	var log lockedBuffer
+	s := start(t, embedded.Options{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	publish := large(t, s)
+	require.NoError(t, publish())
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	restore := func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
+	t.Cleanup(restore)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: limit.Max})) // no file can be opened
+	acked := 1
+	for publish() == nil {
+		acked++
+	}
+	restore()
+	require.Eventually(t, func() bool { return publish() == nil }, 20*time.Second, 50*time.Millisecond, "the server must go on by itself")
+	assert.Contains(t, log.String(), "too many open files", "the cause must be said")
+	assert.NotContains(t, log.String(), "disk is full")
+	assert.Less(t, strings.Count(log.String(), "can't be started again"), 10)
+
+	nc, err := s.Connect()
+	require.NoError(t, err)
+	defer nc.Close()
+	assert.GreaterOrEqual(t, len(drain(t, nc, acked+1)), acked+1, "what was acknowledged is there")
+}
+
+// nats-server leaves out what it can't read, and would then make the stream, or the consumer, anew: without what it knew.
+func TestTheServerGoesOnOnlyWithAllThatItHad(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"", "obs/worker"} {
+		t.Run("stream "+part, func(t *testing.T) {
+			t.Parallel()
+			dir := smallDisk(t, "64m")
+			var log lockedBuffer
+			s := start(t, embedded.Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+			publish := large(t, s)
+			require.NoError(t, publish())
+			nc, err := s.Connect()
+			require.NoError(t, err)
+			defer nc.Close()
+			require.Len(t, drain(t, nc, 1), 1) // with a consumer
+			ballast := fill(t, dir)
+			require.Eventually(t, func() bool { _ = publish(); return strings.Contains(log.String(), "disk is full") }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return !nc.IsConnected() }, 20*time.Second, 10*time.Millisecond)
+			meta := filepath.Join(dir, "jetstream", "$G", "streams", "WALLETCREW", part, "meta.inf")
+			require.NoError(t, os.Rename(meta, meta+"~"))
+			require.NoError(t, os.Remove(ballast))
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), "could not be read") }, 20*time.Second, 10*time.Millisecond)
+			assert.Error(t, publish())
+			require.NoError(t, os.Rename(meta+"~", meta))
+			require.Eventually(t, func() bool { return publish() == nil }, 20*time.Second, 50*time.Millisecond)
+		})
 	}
 }
 

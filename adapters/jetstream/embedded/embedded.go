@@ -41,8 +41,9 @@ import (
 //
 // When its disk is full, it stops, so that each publish fails at once and nothing is acknowledged. When there is room again, 16 MiB
 // at least, it starts by itself within seconds, with all that was acknowledged, and connections find it again. An event whose
-// acknowledgement by a worker couldn't be written comes again. Both are logged. (One of several, see [Cluster], stays as
-// nats-server leaves it: without JetStream until its process is restarted, while the others go on.)
+// acknowledgement by a worker couldn't be written comes again. The same where the disk can't be written to for another reason, such
+// as no file descriptors; it is then tried after 1 s, 2 s, and so on up to 30 s. All is logged. (One of several, see [Cluster], stays
+// as nats-server leaves it: without JetStream until its process is restarted, while the others go on.)
 type Server struct {
 	options Options
 	lock    *os.File
@@ -54,7 +55,7 @@ type Server struct {
 	url string
 
 	mu     sync.Mutex
-	server *server.Server // nil while the disk is full
+	server *server.Server // nil while the disk is full or can't be written to
 }
 
 // Options say how a server runs. Only Dir is needed.
@@ -95,6 +96,9 @@ var ErrInUse = errors.New("embedded: another process uses the directory")
 
 // maxPayload takes the largest body that the verifier lets through by default (1 MiB) with room to spare.
 const maxPayload = 8 << 20
+
+// readyTimeout is for opening ports, once the streams are read.
+const readyTimeout = time.Minute
 
 // Start starts a server, and returns when it takes connections. In a cluster that is before the others are found: what needs
 // them, such as making a stream, fails until then.
@@ -148,7 +152,9 @@ func (s *Server) start(ctx context.Context, opts *server.Options) (*server.Serve
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
 	ns.SetLoggerV2(s.log, false, false, false)
-	ns.Start()
+	ns.Start() // reads the streams, which takes its time and can't be ended
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	if err := s.wait(ctx, ns); err != nil {
 		stop(ns)
 		return nil, err
@@ -243,7 +249,7 @@ type inProcess struct{ *Server }
 func (s inProcess) InProcessConn() (net.Conn, error) {
 	ns := s.running()
 	if ns == nil {
-		return nil, errDiskFull
+		return nil, errStopped
 	}
 	return ns.InProcessConn()
 }
