@@ -56,7 +56,8 @@ var mysqlSchema string
 var sqliteSchema string
 
 // Clock_timestamp and not now: a statement may have waited for another transaction, and now would be from before. Purge takes
-// now, which an index can be searched for.
+// now, which an index can be searched for. Its array is made once, where a join could run the subquery for each row of the table, and
+// remove other rows each time.
 var postgresStatements = statements{
 	claim: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
 VALUES ($1, $2, false, clock_timestamp() + $3::bigint * interval '1 millisecond')
@@ -70,10 +71,10 @@ WHERE event_key = $2 AND token = $3 AND NOT done`,
 VALUES ($1, $2, true, clock_timestamp() + $3::bigint * interval '1 millisecond')
 ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = true, expires_at = excluded.expires_at
 WHERE NOT e.done OR e.expires_at <= clock_timestamp()`,
-	purge: `DELETE FROM {table} WHERE event_key IN (
+	purge: `DELETE FROM {table} WHERE event_key = ANY (ARRAY (
 	SELECT event_key FROM {table}
 	WHERE expires_at <= now() AND (done OR expires_at <= now() - $1::bigint * interval '1 millisecond')
-	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+	ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
 	version:     `SELECT version()`,
 	schema:      postgresSchema,
 	countsTaken: true,

@@ -1,6 +1,7 @@
 package sqldedupe_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"strings"
@@ -211,6 +212,25 @@ func TestTablesInASchemaOfTheirOwn(t *testing.T) {
 	require.NoError(t, deduper.EnsureSchema(t.Context()))
 	claimed(t, deduper, "key", time.Minute)
 	assert.Equal(t, 1, d.count(t, "SELECT COUNT(*) FROM pg_indexes WHERE schemaname = '"+d.table+"_schema' AND indexname = 'events_expires_at'"))
+}
+
+// After a quiet night: the planner knows of one row. It may then choose to look for the rows that are to be removed anew for each
+// row of the table, which finds others each time.
+func TestPurgeIsBoundedWhateverThePlannerKnows(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.Postgres)
+	deduper := d.ready(t)
+	for _, c := range []struct{ rows, max int }{{80, 10}, {20_000, 1000}} {
+		d.exec(t, "TRUNCATE "+d.table)
+		d.exec(t, "INSERT INTO "+d.table+" VALUES ('before', 1, true, now() - interval '1 hour')")
+		d.exec(t, "VACUUM ANALYZE "+d.table)
+		d.exec(t, fmt.Sprintf("INSERT INTO %s SELECT 'key-' || n, n, true, now() - interval '1 hour' FROM generate_series(1, %d) n", d.table, c.rows))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		n, err := deduper.Purge(ctx, c.max)
+		require.NoError(t, err, "%d of %d rows", c.max, c.rows)
+		assert.EqualValues(t, c.max, n)
+	}
 }
 
 // A purge that scans the table would slow down as it grows.
