@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -176,4 +178,31 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		assert.NoError(t, check(t, startServer(t, "--maxmemory", "64mb", "--maxmemory-policy", "noeviction").client(t)))
 		assert.NoError(t, check(t, startServer(t, "--maxmemory-policy", "allkeys-lru").client(t)), "without a limit nothing is evicted")
 	})
+}
+
+// The first answer is lost with the lease in it, and what the client sends again is refused: a refusal says nothing of the first.
+func TestALeaseIsGivenBackAlsoIfTheClientsOwnRetryIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	admin := s.client(t)
+	require.NoError(t, admin.ConfigSet(t.Context(), "replica-serve-stale-data", "no").Err())
+	var lose atomic.Bool
+	d, err := redisdedupe.New(s.client(t, func(o *redis.Options) {
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			return &losingConn{Conn: conn, lose: &lose, lost: func() {
+				assert.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(), "the server has just become a replica")
+			}}, err
+		}
+	}))
+	require.NoError(t, err)
+	require.NoError(t, d.Release(t.Context(), "warm", claimed(t, d, "warm", time.Minute).Token))
+	lose.Store(true)
+	claim, err := d.Claim(t.Context(), "key", time.Minute)
+	require.ErrorContains(t, err, "MASTERDOWN")
+	require.NoError(t, admin.ReplicaOf(t.Context(), "NO", "ONE").Err(), "and is a primary again")
+	again, err := d.Claim(t.Context(), "key", time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, verifier.Held, again.State, "the lost answer was that of a lease")
+	require.NoError(t, d.Release(t.Context(), "key", claim.Token))
 }

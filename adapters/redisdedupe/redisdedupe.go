@@ -134,19 +134,16 @@ var (
 // Claim implements [verifier.Deduper]. The lease is counted in milliseconds, from the moment the server takes it; one under 1 ms
 // is an error. A Claim that the client sends again because the answer was lost gets its own lease, not Held.
 //
-// Every error is the client's or the server's, wrapped: nothing is known about the event then. If the answer was lost, the server
-// may have taken the lease: the Claim's Token is that of this lease, and the handler releases it when the server answers again.
+// Every other error is the client's or the server's, wrapped: nothing is known about the event then. If an answer was lost, the
+// server may have taken the lease: the Claim's Token is that of this lease, and the handler releases it when the server answers again.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
 	if lease < time.Millisecond {
 		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
 	}
 	token := newToken()
 	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
-	_, refused := errors.AsType[redis.Error](err) // an answer, so that nothing was lost
 	switch {
-	case refused:
-		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
-	case err != nil:
+	case err != nil: // also if it is the server's: that may be the answer to a second try of the client's, and the first was lost
 		return verifier.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
 	case answer == "held":
 		return verifier.Claim{State: verifier.Held}, nil

@@ -175,11 +175,15 @@ func TestACommandThatIsSentAgainIsNoOther(t *testing.T) {
 type losingConn struct {
 	net.Conn
 	lose *atomic.Bool
+	lost func() // may be nil
 }
 
 func (c *losingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == nil && c.lose.CompareAndSwap(true, false) {
+		if c.lost != nil {
+			c.lost()
+		}
 		_ = c.Close()
 		return 0, io.EOF
 	}
