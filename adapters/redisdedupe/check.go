@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -69,7 +70,17 @@ func (d *Deduper) checkNodes(ctx context.Context) (eviction, err error) {
 	}
 	switch client := d.client.(type) {
 	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return checkNode(ctx, node) })
+		var mu sync.Mutex
+		err = client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			err := checkNode(ctx, node)
+			if errors.Is(err, ErrEviction) { // the nodes are asked at once, and one of their errors comes back: this isn't to be it
+				mu.Lock()
+				defer mu.Unlock()
+				eviction, err = err, nil
+			}
+			return err
+		})
+		return eviction, err
 	case *redis.Client:
 		if err = checkNode(ctx, client); err == nil || errors.Is(err, ErrEviction) {
 			if slots, clusterErr := client.ClusterInfo(ctx).Result(); clusterErr == nil && fields(slots).number("cluster_size") > 1 {

@@ -69,6 +69,21 @@ func TestItWorksOnACluster(t *testing.T) {
 		assert.ErrorContains(t, d.Check(t.Context()), "use redis.NewClusterClient")
 	})
 
+	t.Run("what is wrong with one node isn't hidden by another that may evict", func(t *testing.T) {
+		evicting, refusing := nodes[0].client(t), nodes[2].client(t)
+		require.NoError(t, evicting.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+		require.NoError(t, evicting.ConfigSet(t.Context(), "maxmemory", "64mb").Err())
+		require.ErrorIs(t, d.Check(t.Context()), redisdedupe.ErrEviction)
+		require.NoError(t, refusing.Do(t.Context(), "ACL", "SETUSER", "default", "-info").Err())
+		for range 20 {
+			err := d.Check(t.Context())
+			require.ErrorContains(t, err, "lacks a permission")
+			require.NotErrorIs(t, err, redisdedupe.ErrEviction)
+		}
+		require.NoError(t, refusing.Do(t.Context(), "ACL", "SETUSER", "default", "+info").Err())
+		require.NoError(t, evicting.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	})
+
 	t.Run("a node is down", func(t *testing.T) {
 		nodes[1].kill(t)
 		failed := 0
