@@ -75,3 +75,15 @@ func TestConnectSaysThatThereIsNoServer(t *testing.T) {
 	_, err := jetstream.Connect("nats://127.0.0.1:1")
 	require.ErrorIs(t, err, jetstream.ErrUnavailable)
 }
+
+func TestConnectKeepsThePasswordToItself(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"nats://user:S3C/RET@127.0.0.1", "nats://127.0.0.1:4222,nats://user:S3C#RET@127.0.0.1:4222", "user:S3C%RET@127.0.0.1", "nats://user:S3CRET@127.0.0.1:1"} {
+		_, err := jetstream.Connect(address)
+		require.Error(t, err, address)
+		require.NotContains(t, err.Error(), "S3C")
+		require.NotContains(t, err.Error(), "RET")
+	}
+	_, err := jetstream.Connect("nats://user:S3C/RET@127.0.0.1")
+	require.ErrorContains(t, err, "percent-encoded")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	neturl "net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +79,9 @@ func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 		nats.FlusherTimeout(2 * time.Second), // a server that hangs holds a write no longer; a minute by default
 		nats.PingInterval(10 * time.Second),  // finds a dead connection within half a minute
 	}, opts...)...)
+	if _, ok := errors.AsType[*neturl.Error](err); ok { // its text holds the URL, and with it a password
+		return nil, errors.New("jetstream: the server's URL can't be parsed: it is nats://host:port, or nats://user:password@host:port with both percent-encoded")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
