@@ -99,8 +99,8 @@ func (c config) stream(ctx context.Context) error {
 		c.nats = defaultURL
 	}
 	address, err := url.Parse(c.nats)
-	if err != nil {
-		return err
+	if err != nil || *address != (url.URL{Scheme: "nats", Host: address.Host}) || address.Hostname() == "" || address.Port() == "" {
+		return errors.New("-role stream: -nats is where to listen, nats://host:port on the loopback interface; there are no users")
 	}
 	server, err := embedded.Start(ctx, embedded.Options{Dir: c.data, Listen: address.Host})
 	if err != nil {
@@ -119,24 +119,28 @@ func (c config) work(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var parts sync.WaitGroup
-	if c.role != "receiver" {
-		parts.Go(func() { cancel(worker(ctx, stream, nil)) })
-	}
+	var failed [2]error
 	if c.role != "worker" {
 		listener, err := net.Listen("tcp", c.listen)
 		if err != nil {
 			return err
 		}
-		parts.Go(func() { cancel(receiver(ctx, stream, verifier.Static(c.secret), listener)) })
+		parts.Go(func() {
+			defer cancel()
+			failed[0] = receiver(ctx, stream, verifier.Static(c.secret), listener)
+		})
+	}
+	if c.role != "receiver" {
+		parts.Go(func() {
+			defer cancel()
+			failed[1] = worker(ctx, stream, nil)
+		})
 	}
 	parts.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return errors.Join(failed[:]...)
 }
 
 // receiver verifies what comes, and answers 2xx once it is in the stream.

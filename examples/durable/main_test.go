@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 )
 
 // output collects what is logged.
@@ -117,9 +119,61 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 		"-role x":           {role: "x"},
 		"can't be reached":  {role: "worker", nats: "nats://127.0.0.1:1"},
 		"WALLETCREW_SECRET": {role: "all", data: t.TempDir(), listen: "127.0.0.1:0"},
+		"address":           {role: "all", data: t.TempDir(), listen: "127.0.0.1", secret: "a-secret"},
 	} {
 		if err := c.run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+}
+
+// What would be ignored in silence, or listen nowhere.
+func TestWhereTheStreamListensIsSaidInFull(t *testing.T) {
+	for _, address := range []string{"localhost:14222", "127.0.0.1:14222", "nats://127.0.0.1", "nats://:14222", "tls://127.0.0.1:14222", "nats://127.0.0.1:14222/x", "nats://admin:s3cret@127.0.0.1:14222", "nats://admin:s3c/ret@127.0.0.1:14222"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := config{role: "stream", nats: address, data: t.TempDir()}.run(ctx)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "nats://host:port") || strings.Contains(err.Error(), "s3c") {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+}
+
+func TestWhatAWorkerCouldNotFinishIsSaidAtItsEnd(t *testing.T) {
+	out := capture(t)
+	streaming, endStream := context.WithCancel(t.Context())
+	defer endStream()
+	ended := make(chan error, 1)
+	stream := config{role: "stream", nats: "nats://127.0.0.1:0", data: t.TempDir()}
+	go func() { ended <- stream.run(streaming) }()
+	address := out.has(t, `stream: at (\S+)`)
+	nc, err := jetstream.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	working, endWorker := context.WithCancel(t.Context())
+	defer endWorker()
+	result := make(chan error, 1)
+	go func() { result <- config{role: "worker"}.work(working, nc) }()
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if info, err := js.ConsumerInfo("WALLETCREW", "example"); err == nil && info.NumWaiting > 0 {
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("the worker does not ask for events")
+		}
+	}
+	endStream()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	endWorker()
+	if err := <-result; !errors.Is(err, jetstream.ErrUnavailable) {
+		t.Errorf("got %v: the last acknowledgements are lost with the server", err)
 	}
 }
