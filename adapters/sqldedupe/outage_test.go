@@ -2,6 +2,8 @@ package sqldedupe_test
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +78,49 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 			assert.True(t, ran)
 		})
 	}
+}
+
+// Galera and Group Replication answer so to any statement that meets a transaction of another node, also to one that only reads: here
+// to the second of a Claim, whose first has taken the lease.
+func TestAClaimThatIsTriedAgainKnowsItsOwnLease(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.MySQL)
+	cfg, err := mysql.ParseDSN(d.source)
+	require.NoError(t, err)
+	connector, err := mysql.NewConnector(cfg)
+	require.NoError(t, err)
+	var abort atomic.Bool
+	db := sql.OpenDB(abortingConnector{connector, &abort})
+	t.Cleanup(func() { _ = db.Close() })
+	d.ready(t)
+	deduper := d.deduper(t, db)
+	abort.Store(true)
+	claim := claimed(t, deduper, "key", time.Minute)
+	assert.False(t, abort.Load(), "a statement was meant to be aborted")
+	require.NoError(t, deduper.Complete(t.Context(), "key", claim.Token))
+}
+
+// Its connections abort one SELECT ... FOR UPDATE.
+type abortingConnector struct {
+	driver.Connector
+	abort *atomic.Bool
+}
+
+func (c abortingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	return abortingConn{conn, c.abort}, err
+}
+
+type abortingConn struct {
+	driver.Conn
+	abort *atomic.Bool
+}
+
+func (c abortingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if strings.Contains(query, "FOR UPDATE") && c.abort.CompareAndSwap(true, false) {
+		return nil, &mysql.MySQLError{Number: 1213, Message: "Deadlock found when trying to get lock; try restarting transaction"}
+	}
+	return c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
 }
 
 func behindProxy(t *testing.T, e engine) (*database, *sqldedupe.Deduper, *proxy) {

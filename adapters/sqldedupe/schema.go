@@ -168,7 +168,7 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 	}
 	defer func() { _ = tx.Rollback() }()
 	key := "check/" + rand.Text()
-	if _, err := d.claim(ctx, tx, key, time.Minute); err != nil {
+	if _, err := d.claim(ctx, tx, key, newToken(), time.Minute); err != nil {
 		return err
 	}
 	// A column that ignores case or cuts, or a table without its key, would merge events or not know them again.
@@ -177,11 +177,11 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 		key  string
 		want verifier.ClaimState
 	}{{key + "A", verifier.Claimed}, {key + "a", verifier.Claimed}, {key + "A", verifier.Held}, {long + "1", verifier.Claimed}, {long + "2", verifier.Claimed}} {
-		claim, err := d.claim(ctx, tx, step.key, time.Minute)
+		state, err := d.claim(ctx, tx, step.key, newToken(), time.Minute)
 		if err != nil {
 			return err
 		}
-		if claim.State != step.want {
+		if state != step.want {
 			return fmt.Errorf("%w: keys are not compared exactly, not kept whole, or not unique", ErrSchema)
 		}
 	}

@@ -151,17 +151,21 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (v
 	if err := checkKey(key); err != nil {
 		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", err)
 	}
-	var claim verifier.Claim
+	// One token for all tries: one that is tried again may find the lease that it has taken itself, where MySQL aborted the second
+	// of its statements.
+	token := newToken()
+	claim := verifier.Claim{Token: strconv.FormatInt(token, 36)}
 	err := retry(ctx, func() (err error) {
-		claim, err = d.claim(ctx, d.db, key, lease)
+		claim.State, err = d.claim(ctx, d.db, key, token, lease)
 		return err
 	})
 	if err != nil {
 		return verifier.Claim{Token: claim.Token}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
 	}
-	if claim.State == verifier.Claimed {
-		d.purgeIfDue(ctx)
+	if claim.State != verifier.Claimed {
+		return verifier.Claim{State: claim.State}, nil
 	}
+	d.purgeIfDue(ctx)
 	return claim, nil
 }
 
@@ -171,20 +175,13 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func (d *Deduper) claim(ctx context.Context, q queryer, key string, lease time.Duration) (verifier.Claim, error) {
-	token := newToken()
-	text := strconv.FormatInt(token, 36)
+func (d *Deduper) claim(ctx context.Context, q queryer, key string, token int64, lease time.Duration) (verifier.ClaimState, error) {
 	for range 3 {
-		switch state, err := d.take(ctx, q, d.sql.claim, key, token, lease); {
-		case err != nil:
-			return verifier.Claim{Token: text}, err
-		case state == verifier.Claimed:
-			return verifier.Claim{State: state, Token: text}, nil
-		case state != gone:
-			return verifier.Claim{State: state}, nil
+		if state, err := d.take(ctx, q, d.sql.claim, key, token, lease); err != nil || state != gone {
+			return state, err
 		}
 	}
-	return verifier.Claim{State: verifier.Held}, nil // it comes and goes; somebody has it
+	return verifier.Held, nil // it comes and goes; somebody has it
 }
 
 // gone says that a row was in the way, and had been released when it was looked at.
