@@ -75,6 +75,68 @@ func ExampleDeduper_Once() {
 	// Output: 1 <nil>
 }
 
+// Functions with a type, each with the transaction: a Mux for each event. To make one takes microseconds, where a transaction takes a
+// hundred at least.
+func ExampleDeduper_Once_mux() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	if _, err := db.ExecContext(ctx, "CREATE TABLE passes (id TEXT PRIMARY KEY, installed BOOLEAN)"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := dedupe.EnsureSchema(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	routes := func(tx *sql.Tx) *verifier.Mux {
+		mux := verifier.NewMux()
+		verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassCreated) error {
+			_, err := tx.ExecContext(ctx, "INSERT INTO passes VALUES (?, FALSE)", d.PassID)
+			return err
+		})
+		verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
+			_, err := tx.ExecContext(ctx, "UPDATE passes SET installed = TRUE WHERE id = ?", d.PassID)
+			return err
+		})
+		return mux
+	}
+	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+		return routes(tx).Handle(ctx, e)
+	})
+
+	for _, delivery := range []struct {
+		name walletcrew.EventName
+		body string
+	}{
+		{walletcrew.EventPassCreated, `{"__id":"e-1","passId":"p-1001"}`},
+		{walletcrew.EventPassCreated, `{"__id":"e-1","passId":"p-1001"}`}, // again
+		{walletcrew.EventPassInstalled, `{"__id":"e-2","passId":"p-1001"}`},
+	} {
+		event, err := walletcrew.ParseEvent(delivery.name, []byte(delivery.body))
+		if err == nil {
+			err = handle(ctx, event)
+		}
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	var passes, installed int
+	err = db.QueryRowContext(ctx, "SELECT count(*), sum(installed) FROM passes").Scan(&passes, &installed)
+	fmt.Println(passes, installed, err)
+	// Output: 1 1 <nil>
+}
+
 // In a transaction that you begin and commit yourself.
 func ExampleDeduper_InTx() {
 	ctx := context.Background()

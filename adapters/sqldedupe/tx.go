@@ -66,12 +66,15 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // [Deduper.InTx] for what that means. Key is [Key], or what [KeyIn] returns, or your own. The transaction has the database's
 // default isolation level; it is rolled back if fn returns an error, a Discard included, or panics.
 //
-// Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil. All errors
-// are to be delivered again, ErrNoID too: nothing is dropped in silence. Those of the database before fn is called are
+// Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil, and so is
+// [verifier.Handled] to an observer, as the first is. All errors are to be delivered again: nothing is dropped in silence, and an event
+// without "__id" is [ErrNoID] each time it comes (the README says how to drop it). Those of the database before fn is called are
 // [verifier.Temporary] (503), and those of the commit that are known to be its trouble and not fn's: a lost connection, a deadlock,
 // a full disk, but no deferred constraint, and no transaction that fn has ended or outlived. An error of the commit leaves open
 // whether it took place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait,
 // at the cost of two more commits.
+//
+// For functions with a type make a [verifier.Mux] in fn: see the example.
 func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) verifier.HandlerFunc {
 	if key == nil || fn == nil {
 		panic("sqldedupe: Once: a function is nil")
