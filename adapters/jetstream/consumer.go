@@ -72,7 +72,8 @@ type ConsumerConfig struct {
 	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
 	Logger *slog.Logger
 	// Observer is called once for each delivery to the consumer, when it was settled, and before that for each try that ended with
-	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil.
+	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil. If it
+	// or Backoff panics, that is logged.
 	Observer func(context.Context, Outcome)
 }
 
@@ -377,9 +378,29 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 		c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be acknowledged, and comes again", append(out.attrs(), slog.Any("error", err))...)
 	}
 	c.log(ctx, &out)
+	c.observe(ctx, &out)
+}
+
+// guard keeps a panic of what the user gave besides the function from ending the process.
+func (c *Consumer) guard(ctx context.Context, who string, f func()) {
+	defer func() {
+		if value := recover(); value != nil {
+			c.cfg.Logger.ErrorContext(ctx, fmt.Sprintf("jetstream: %s panicked: %v", who, value), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	f()
+}
+
+func (c *Consumer) observe(ctx context.Context, out *Outcome) {
 	if c.cfg.Observer != nil {
-		c.cfg.Observer(ctx, out)
+		c.guard(ctx, "the observer", func() { c.cfg.Observer(ctx, *out) })
 	}
+}
+
+func (c *Consumer) backoff(ctx context.Context, try int) time.Duration {
+	wait := defaultBackoff(try)
+	c.guard(ctx, "Backoff", func() { wait = c.cfg.Backoff(try) })
+	return max(wait, 0)
 }
 
 // maxTemporaryWait bounds the back-off in place: what was away is noticed within seconds of its return.
@@ -401,10 +422,8 @@ func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 		}
 		out.Result = Retried
 		c.logAway(ctx, out)
-		if c.cfg.Observer != nil {
-			c.cfg.Observer(ctx, *out)
-		}
-		wait := time.NewTimer(max(min(c.cfg.Backoff(min(try, c.cfg.MaxTries)), maxTemporaryWait), 10*time.Millisecond)) // zero would spin
+		c.observe(ctx, out)
+		wait := time.NewTimer(max(min(c.backoff(ctx, min(try, c.cfg.MaxTries)), maxTemporaryWait), 10*time.Millisecond)) // zero would spin
 		select {
 		case <-run.Done():
 			wait.Stop()
@@ -420,11 +439,11 @@ func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 // retry lets the event come again. Should the message be lost, it does so after AckWait.
 func (c *Consumer) retry(ctx context.Context, m jetstream.Msg, out *Outcome) {
 	out.Result = Retried
-	delay := c.cfg.Backoff(out.Try)
+	delay := c.backoff(ctx, out.Try)
 	if ctx.Err() != nil { // it was broken off, since Run ends
 		delay = 0
 	}
-	if err := m.NakWithDelay(max(delay, 0)); err != nil {
+	if err := m.NakWithDelay(delay); err != nil {
 		c.cannotGiveBack(ctx, out, err)
 	}
 }

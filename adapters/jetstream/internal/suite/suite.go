@@ -47,6 +47,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"TheLastTryGoesToTheDeadLettersWithItsReason":   deadLetter,
 		"ADeadLetterIsPutBack":                          redrive,
 		"APanicIsAFailure":                              panics,
+		"APanicOfObserverOrBackoffEndsNothing":          panicsBesides,
 		"WhatCannotBeParsedIsADeadLetter":               unparsable,
 		"NothingIsLostWhileDeadLettersCannotBeStored":   deadLettersFull,
 		"TheLimitsHoldForTheDeadLettersToo":             deadLettersLimited,
@@ -138,7 +139,13 @@ func (f *fixture) run(fn verifier.HandlerFunc, cfg jetstream.ConsumerConfig) (en
 	if cfg.Logger == nil {
 		cfg.Logger = Quiet
 	}
-	cfg.Observer = func(_ context.Context, o jetstream.Outcome) { f.outcomes <- o }
+	observe := cfg.Observer
+	cfg.Observer = func(ctx context.Context, o jetstream.Outcome) {
+		f.outcomes <- o
+		if observe != nil {
+			observe(ctx, o)
+		}
+	}
 	if cfg.Backoff == nil {
 		cfg.Backoff = func(int) time.Duration { return 10 * time.Millisecond }
 	}
@@ -566,6 +573,34 @@ func panics(t *testing.T, nc *nats.Conn) {
 	}
 	assert.Equal(t, jetstream.Handled, f.outcome().Result)
 	f.emptiesItself()
+}
+
+func panicsBesides(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	var log lockedBuffer
+	for i := range 2 {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	results := []error{errAway, errors.New("a bug"), nil, nil}
+	n := 0
+	end := f.run(func(context.Context, *walletcrew.Event) error {
+		n++
+		return results[n-1]
+	}, jetstream.ConsumerConfig{
+		Concurrency: 1,
+		Logger:      slog.New(slog.NewTextHandler(&log, nil)),
+		Observer:    func(context.Context, jetstream.Outcome) { panic("no such metric") },
+		Backoff:     func(int) time.Duration { panic("no such try") },
+	})
+	var got []jetstream.Result
+	for range results {
+		got = append(got, f.outcome().Result)
+	}
+	assert.Equal(t, []jetstream.Result{jetstream.Retried, jetstream.Retried, jetstream.Handled, jetstream.Handled}, got)
+	f.emptiesItself()
+	require.NoError(t, end())
+	assert.Contains(t, log.String(), "no such metric")
+	assert.Contains(t, log.String(), "no such try")
 }
 
 func unparsable(t *testing.T, nc *nats.Conn) {
