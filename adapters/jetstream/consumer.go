@@ -72,8 +72,7 @@ type ConsumerConfig struct {
 	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
 	Logger *slog.Logger
 	// Observer is called once for each delivery to the consumer, when it was settled, and before that for each try that ended with
-	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil. If it
-	// or Backoff panics, that is logged.
+	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil. If it or Backoff panics, that is logged.
 	Observer func(context.Context, Outcome)
 }
 

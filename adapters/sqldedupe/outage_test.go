@@ -85,40 +85,46 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 func TestAClaimThatIsTriedAgainKnowsItsOwnLease(t *testing.T) {
 	t.Parallel()
 	d := onEngine(t, sqldedupe.MySQL)
-	cfg, err := mysql.ParseDSN(d.source)
-	require.NoError(t, err)
-	connector, err := mysql.NewConnector(cfg)
-	require.NoError(t, err)
-	var abort atomic.Bool
-	db := sql.OpenDB(abortingConnector{connector, &abort})
-	t.Cleanup(func() { _ = db.Close() })
 	d.ready(t)
+	db, left := d.aborting(t, "FOR UPDATE", 1, &mysql.MySQLError{Number: 1213, Message: "Deadlock found when trying to get lock; try restarting transaction"})
 	deduper := d.deduper(t, db)
-	abort.Store(true)
 	claim := claimed(t, deduper, "key", time.Minute)
-	assert.False(t, abort.Load(), "a statement was meant to be aborted")
+	assert.Negative(t, left.Load(), "a statement was meant to be aborted, and tried again")
 	require.NoError(t, deduper.Complete(t.Context(), "key", claim.Token))
 }
 
-// Its connections abort one SELECT ... FOR UPDATE.
-type abortingConnector struct {
-	driver.Connector
-	abort *atomic.Bool
+// aborting opens the database once more, so that a statement with this text is an error so many times.
+func (d *database) aborting(t *testing.T, text string, times int64, err error) (db *sql.DB, left *atomic.Int64) {
+	t.Helper()
+	c := &abortingConnector{database: d, text: text, err: err}
+	c.left.Store(times)
+	db = sql.OpenDB(c)
+	t.Cleanup(func() { _ = db.Close() })
+	return db, &c.left
 }
 
-func (c abortingConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	return abortingConn{conn, c.abort}, err
+type abortingConnector struct {
+	database *database
+	text     string
+	err      error
+	left     atomic.Int64
+}
+
+func (c *abortingConnector) Driver() driver.Driver { return c.database.db.Driver() }
+
+func (c *abortingConnector) Connect(context.Context) (driver.Conn, error) {
+	conn, err := c.Driver().Open(c.database.source)
+	return &abortingConn{conn, c}, err
 }
 
 type abortingConn struct {
 	driver.Conn
-	abort *atomic.Bool
+	connector *abortingConnector
 }
 
-func (c abortingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if strings.Contains(query, "FOR UPDATE") && c.abort.CompareAndSwap(true, false) {
-		return nil, &mysql.MySQLError{Number: 1213, Message: "Deadlock found when trying to get lock; try restarting transaction"}
+func (c *abortingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if strings.Contains(query, c.connector.text) && c.connector.left.Add(-1) >= 0 {
+		return nil, c.connector.err
 	}
 	return c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
 }

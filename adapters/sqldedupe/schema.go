@@ -15,7 +15,8 @@ import (
 )
 
 // EnsureSchema creates the table and its index where they are missing, and then does what [Deduper.Check] does. Where the table
-// is there and usable it changes nothing, and needs no right to. Several may run at once.
+// is there and usable it changes nothing, and needs no right to; it doesn't make an index that is missing from it, without which each
+// purge reads the whole table. Several may run at once.
 //
 // The statements are the files schema/postgres.sql, schema/mysql.sql and schema/sqlite.sql, for those whose programs may not
 // create tables.
@@ -39,16 +40,22 @@ func (d *Deduper) EnsureSchema(ctx context.Context) error {
 	return wrap("EnsureSchema", d.check(ctx))
 }
 
+// create makes all or nothing: a table without its index would do for check. MySQL has one statement for both.
 func (d *Deduper) create(ctx context.Context) error {
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
 	for statement := range strings.SplitSeq(d.sql.schema, ";\n") {
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
-		if _, err := d.db.ExecContext(ctx, statement); err != nil {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.Commit()
 }
 
 // Check says, when a program starts, what would go wrong later: the database can't be reached or refuses the user, is another

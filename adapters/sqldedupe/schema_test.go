@@ -3,6 +3,7 @@ package sqldedupe_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,6 +30,24 @@ func TestTheSchemaIsMadeOnceAndByOneOfMany(t *testing.T) {
 		}
 		wg.Wait()
 		assert.Zero(t, d.count(t, "SELECT COUNT(*) FROM "+d.table), "a check leaves nothing behind")
+	})
+}
+
+// A table without its index would be taken for all there is to make.
+func TestASchemaIsMadeWholeOrNotAtAll(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		if d.dialect == sqldedupe.MySQL {
+			t.Skip("the index is part of the table's statement")
+		}
+		lost := errors.New("the connection is lost")
+		db, _ := d.aborting(t, "CREATE INDEX", 1000, lost)
+		require.ErrorIs(t, d.deduper(t, db).EnsureSchema(t.Context()), lost)
+		d.ready(t)
+		indexes := "SELECT count(*) FROM pg_indexes WHERE indexname = '"
+		if d.dialect == sqldedupe.SQLite {
+			indexes = "SELECT count(*) FROM sqlite_master WHERE name = '"
+		}
+		assert.Equal(t, 1, d.count(t, indexes+d.table+"_expires_at'"))
 	})
 }
 
