@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ import (
 )
 
 // The further headers of a dead letter. Its other headers and its body are the event's; its subject is the event's, under the
-// prefix with "-dead": walletcrew-dead.acme.Pass.Installed.
+// prefix with "-dead": walletcrew-dead.acme.Pass.Installed. Where the body leaves no room for them in what the server takes as one
+// message (max_payload), the reason is shortened, and then they are left out.
 const (
 	HeaderReason   = "Walletcrew-Dead-Reason"   // the last error's text, without line breaks, at most 1,024 bytes
 	HeaderSubject  = "Walletcrew-Dead-Subject"  // where the event was
@@ -42,8 +44,27 @@ func (s *Stream) publishDeadLetter(ctx context.Context, consumer string, m jetst
 	dead.Header.Set(HeaderTries, strconv.FormatUint(meta.NumDelivered, 10))
 	dead.Header.Set(HeaderConsumer, consumer)
 	dead.Header.Set(HeaderTime, meta.Timestamp.UTC().Format(time.RFC3339Nano))
-	return s.publish(ctx, "publish a dead letter", dead)
+	return s.publishWhole(ctx, "publish a dead letter", dead, HeaderReason, HeaderReason, HeaderTime, HeaderTries, HeaderConsumer,
+		HeaderSubject, jetstream.ExpectedStreamHeader, jetstream.MsgIDHeader)
 }
+
+// publishWhole publishes a message whose body came with fewer headers: where it is too large for the server, it leaves headers out,
+// one after the other. One that is named twice is shortened first.
+func (s *Stream) publishWhole(ctx context.Context, doing string, m *nats.Msg, spare ...string) error {
+	err := s.publish(ctx, doing, m)
+	for i := 0; i < len(spare) && errors.Is(err, nats.ErrMaxPayload); i++ {
+		name := spare[i]
+		if value := m.Header.Get(name); slices.Contains(spare[i+1:], name) && len(value) > maxShortened {
+			m.Header.Set(name, strings.ToValidUTF8(value[:maxShortened-3], "")+"...")
+		} else {
+			m.Header.Del(name)
+		}
+		err = s.publish(ctx, doing, m)
+	}
+	return err
+}
+
+const maxShortened = 100
 
 func (s *Stream) publish(ctx context.Context, doing string, m *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
@@ -126,13 +147,18 @@ func (s *Stream) deadLetter(m *jetstream.RawStreamMsg) *DeadLetter {
 		sequence: m.Sequence,
 		buried:   m.Time,
 	}
+	if d.Subject == "" { // there was no room for it
+		d.Subject = s.subject(strings.TrimPrefix(m.Subject, s.deadSubject("")))
+	}
 	d.Tries, _ = strconv.Atoi(m.Header.Get(HeaderTries))
 	d.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderTime))
 	d.Event, _ = s.event(d.Subject, m.Header, m.Data)
 	return d
 }
 
-// Redrive puts the event back to where it was, to be tried anew from 1, and removes the dead letter once the stream has it.
+// Redrive puts the event back to where it was, to be tried anew from 1, and removes the dead letter once the stream has it. In a log
+// ([StreamConfig].KeepFor) all its consumers get the event again, also those that have handled it: for one alone, call its function
+// with d.Event, and then Delete.
 func (d *DeadLetter) Redrive(ctx context.Context) error {
 	m := &nats.Msg{Subject: d.Subject, Data: d.Body, Header: make(nats.Header)}
 	for _, name := range []string{HeaderEvent, HeaderTenant, HeaderID} {
@@ -143,7 +169,7 @@ func (d *DeadLetter) Redrive(ctx context.Context) error {
 	m.Header.Set(jetstream.ExpectedStreamHeader, d.stream.cfg.Name)
 	// Not the event's own: within the duplicate window, the stream would take it for what it has had.
 	m.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("redrive.%d.%d", d.sequence, d.buried.UnixNano()))
-	if err := d.stream.publish(ctx, "put a dead letter back", m); err != nil {
+	if err := d.stream.publishWhole(ctx, "put a dead letter back", m, jetstream.MsgIDHeader, jetstream.ExpectedStreamHeader); err != nil {
 		return err
 	}
 	return d.Delete(ctx)

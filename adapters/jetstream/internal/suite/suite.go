@@ -46,6 +46,8 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"ADiscardDoesNotComeAgain":                      discard,
 		"TheLastTryGoesToTheDeadLettersWithItsReason":   deadLetter,
 		"ADeadLetterIsPutBack":                          redrive,
+		"ARedriveInALogIsForAllItsConsumers":            redriveInALog,
+		"TheLargestEventCanBeADeadLetter":               largestDeadLetter,
 		"APanicIsAFailure":                              panics,
 		"APanicOfObserverOrBackoffEndsNothing":          panicsBesides,
 		"WhatCannotBeParsedIsADeadLetter":               unparsable,
@@ -551,6 +553,60 @@ func redrive(t *testing.T, nc *nats.Conn) {
 	slices.Sort(ids)
 	assert.Equal(t, []string{"0", "1", "2", "4"}, ids)
 	f.emptiesItself()
+}
+
+func redriveInALog(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.KeepFor = time.Hour })
+	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
+	f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{Name: "bad", MaxTries: 1})
+	f.run(ok, jetstream.ConsumerConfig{Name: "good"})
+	both := []jetstream.Result{jetstream.DeadLettered, jetstream.Handled}
+	assert.ElementsMatch(t, both, []jetstream.Result{f.outcome().Result, f.outcome().Result})
+	dead := f.deadLetters()
+	require.Len(t, dead, 1)
+	assert.Equal(t, "bad", dead[0].Consumer)
+	require.NoError(t, dead[0].Redrive(t.Context()))
+	assert.ElementsMatch(t, both, []jetstream.Result{f.outcome().Result, f.outcome().Result}, "as Redrive says")
+}
+
+// A dead letter has more headers than its event.
+func largestDeadLetter(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	body := func(size int) string { return `{"x":"` + strings.Repeat("x", size) + `"}` }
+	f.publish("acme", "Pass:Created", body(0))
+	events, err := f.js.Stream(t.Context(), f.cfg.Name)
+	require.NoError(t, err)
+	m, err := events.GetLastMsgForSubject(t.Context(), f.cfg.Prefix+".acme.Pass.Created")
+	require.NoError(t, err)
+	require.NoError(t, events.DeleteMsg(t.Context(), m.Sequence))
+	size := int(nc.MaxPayload()) - len(body(0)) - len("NATS/1.0\r\n\r\n")
+	for name, values := range m.Header {
+		size -= len(name + ": " + values[0] + "\r\n")
+	}
+	require.ErrorIs(t, f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Created", body(size+1))), nats.ErrMaxPayload)
+	f.publish("acme", "Pass:Created", body(size))
+	var works atomic.Bool
+	f.run(func(context.Context, *walletcrew.Event) error {
+		if works.Load() {
+			return nil
+		}
+		return errors.New("no passId" + strings.Repeat("!", 3000))
+	}, jetstream.ConsumerConfig{MaxTries: 1})
+	require.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	dead := f.deadLetters()
+	require.Len(t, dead, 1)
+	assert.Equal(t, body(size), string(dead[0].Body))
+	assert.Equal(t, f.cfg.Prefix+".acme.Pass.Created", dead[0].Subject)
+	works.Store(true)
+	require.NoError(t, dead[0].Redrive(t.Context()))
+	assert.Equal(t, jetstream.Handled, f.outcome().Result)
+
+	works.Store(false)
+	f.publish("acme", "Pass:Created", body(size-500))
+	require.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	d := f.deadLetters()[0]
+	assert.True(t, strings.HasPrefix(d.Reason, "no passId"), "the reason is shortened before it is left out")
+	assert.Equal(t, "worker", d.Consumer)
 }
 
 func panics(t *testing.T, nc *nats.Conn) {
