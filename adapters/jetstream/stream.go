@@ -32,8 +32,8 @@ type StreamConfig struct {
 	// Replicas is on how many servers each event is before it is acknowledged (on a majority of them): 1, 3 or 5. Default 1. More
 	// than one takes a cluster.
 	Replicas int
-	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h. A server holds the ids of this
-	// time in memory, some 140 bytes each.
+	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h, or KeepFor if that is shorter; a
+	// longer one than KeepFor is an error. A server holds the ids of this time in memory, some 140 bytes each.
 	DuplicateWindow time.Duration
 	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
 	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.
@@ -147,6 +147,8 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 		return nil, fmt.Errorf("jetstream: StreamConfig.Prefix %q: only letters, digits, '-' and '_' can be used, and '.' between them", cfg.Prefix)
 	case cfg.Replicas < 0 || cfg.DuplicateWindow < 0 || cfg.MaxBytes < 0 || cfg.MaxMsgs < 0 || cfg.KeepFor < 0:
 		return nil, errors.New("jetstream: a number in StreamConfig is negative")
+	case cfg.KeepFor > 0 && cfg.DuplicateWindow > cfg.KeepFor:
+		return nil, fmt.Errorf("jetstream: StreamConfig.DuplicateWindow is %s, and KeepFor %s: a server knows no event for longer than it keeps it", cfg.DuplicateWindow, cfg.KeepFor)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -202,6 +204,7 @@ func (s *Stream) deadLetters() jetstream.StreamConfig {
 		Discard:     jetstream.DiscardNew,
 		Retention:   jetstream.LimitsPolicy,
 		Replicas:    s.cfg.Replicas,
+		Duplicates:  defaultDuplicateWindow, // longer than a back-off
 		MaxBytes:    orUnlimited(s.cfg.MaxBytes),
 		MaxMsgs:     orUnlimited(s.cfg.MaxMsgs),
 	}
@@ -242,7 +245,7 @@ func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) error {
 		must(have.MaxAge == 0 || have.MaxAge >= want.MaxAge, "it drops messages after %s (max age; want %s)", have.MaxAge, want.MaxAge)
 	}
 	must(have.Replicas >= want.Replicas, "it has %d replicas (want %d)", have.Replicas, want.Replicas)
-	if s.cfg.DuplicateWindow > 0 {
+	if s.cfg.DuplicateWindow > 0 && want.Name == s.cfg.Name {
 		must(have.Duplicates >= want.Duplicates, "its duplicate window is %s (want %s)", have.Duplicates, want.Duplicates)
 	}
 	must(slices.ContainsFunc(have.Subjects, func(subject string) bool { return covers(subject, want.Subjects[0]) }),

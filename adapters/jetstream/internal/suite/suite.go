@@ -718,6 +718,7 @@ func deadLettersLimited(t *testing.T, nc *nats.Conn) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, s.CachedInfo().Config.MaxMsgs)
 	assert.EqualValues(t, 1<<20, s.CachedInfo().Config.MaxBytes)
+	assert.Equal(t, time.Hour, s.CachedInfo().Config.Duplicates, "longer than a back-off: what comes again is still the same dead letter")
 
 	var log lockedBuffer
 	f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{
@@ -981,7 +982,7 @@ func checks(t *testing.T, nc *nats.Conn) {
 	assert.NoError(t, err, "a second time finds what the first has made")
 	_, err = jetstream.OpenStream(t.Context(), nc, f.cfg)
 	assert.NoError(t, err)
-	for _, bad := range []jetstream.StreamConfig{{Name: "a b"}, {Name: "é"}, {Prefix: "a..b"}, {Prefix: ">"}, {Prefix: "$JS"}, {Replicas: -1}, {MaxBytes: -1}} {
+	for _, bad := range []jetstream.StreamConfig{{Name: "a b"}, {Name: "é"}, {Prefix: "a..b"}, {Prefix: ">"}, {Prefix: "$JS"}, {Replicas: -1}, {MaxBytes: -1}, {KeepFor: time.Hour, DuplicateWindow: 24 * time.Hour}} {
 		_, err = jetstream.EnsureStream(t.Context(), nc, bad)
 		assert.Error(t, err, "%+v", bad)
 	}
