@@ -60,8 +60,8 @@ type Server struct {
 
 // Options say how a server runs. Only Dir is needed.
 type Options struct {
-	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets [ErrInUse]. Not on a network
-	// file system.
+	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets [ErrInUse] on Unix, while
+	// on Windows nothing keeps it away. Not on a network file system.
 	Dir string
 	// SyncInterval is how often what was written is brought to the disk itself (fsync). 0, the default: before each
 	// acknowledgement, so that an acknowledged event survives the loss of power. Otherwise it survives a crash of the process, but
