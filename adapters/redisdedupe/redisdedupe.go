@@ -73,9 +73,10 @@ const (
 	defaultRetention = 24 * time.Hour
 )
 
-// WithPrefix sets what all keys begin with; default "walletcrew:dedupe:". Receivers of one tenant share a prefix; whatever else
-// is on the server must not use it. An empty one is an error. In a Redis Cluster leave out braces: a hash tag ("{...}") would put
-// every event on one node.
+// WithPrefix sets what all keys begin with; default "walletcrew:dedupe:". The replicas of one receiver share a prefix. A receiver
+// whose function does something else with the same events needs another, or each event is handled by one of the two and taken for
+// a duplicate by the other; and nothing else on the server may use it. An empty one is an error. In a Redis Cluster leave out
+// braces: a hash tag ("{...}") would put every event on one node.
 func WithPrefix(prefix string) Option {
 	return func(d *Deduper) error {
 		if prefix == "" {

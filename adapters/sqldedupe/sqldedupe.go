@@ -94,6 +94,9 @@ var (
 // WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores,
 // and doesn't begin with a digit; on PostgreSQL and MySQL it may have a schema's or database's name and a dot before it. Anything
 // else is an error. It isn't quoted, so it must not be a reserved word.
+//
+// The replicas of one receiver share a table. Functions that do different things with the same events need one each (for Once and
+// InTx another scope in [KeyIn] will do), or each event is handled by one of them and taken for a duplicate by the others.
 func WithTable(name string) Option {
 	return func(d *Deduper) error {
 		if !identifier.MatchString(name) && (d.dialect == SQLite || !qualifiedIdentifier.MatchString(name)) {
