@@ -40,6 +40,8 @@ func FuzzHandler(f *testing.F) {
 	add("POST", nowhere, "Pass:UpdateSent", "", 1, "{\"a\":\"\xff\"}")
 	add("POST", nowhere, "Pass:Updated", "", -1, string(paddedBody(limit)))
 	add("POST", nowhere, "Pass:Updated", "", -1, string(paddedBody(limit+1)))
+	add("POST", "no signature", "Pass:Updated", "", -1, string(paddedBody(limit+1)))
+	add("POST", "", "Pass:Updated", "", 1, string(paddedBody(limit+1)))
 	allowed := []int{204, 400, 401, 405, 413, 415}
 
 	v, err := verifier.New(verifier.Static(knownSecret), verifier.WithMaxBodyBytes(limit))

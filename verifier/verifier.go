@@ -209,11 +209,11 @@ func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrSecretsUnavai
 // [walletcrew.ErrInvalidPayload]. Answer with [StatusCode].
 func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
 	d := delivery{header: headerFunc(header), body: body}
-	if int64(len(body)) > v.maxBodyBytes {
-		return nil, ErrBodyTooLarge
-	}
 	if err := v.checkHeader(&d); err != nil {
 		return nil, err
+	}
+	if int64(len(body)) > v.maxBodyBytes {
+		return nil, ErrBodyTooLarge
 	}
 	if err := v.accept(ctx, &d); err != nil {
 		return nil, err
