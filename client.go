@@ -347,7 +347,7 @@ func decodeError(err error) error {
 // jsonError is decodeError for one of encoding/json, which decodes into types of the caller.
 func jsonError(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("member %q doesn't fit the type %v", e.Field, e.Type)
+		return fmt.Errorf("a value doesn't fit the type %v (at byte %d)", e.Type, e.Offset) // its Field may be a name from the body
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("it is not JSON (at byte %d)", e.Offset)

@@ -447,6 +447,8 @@ func TestDecodeIntoYourOwnType(t *testing.T) {
 	var parseError *time.ParseError
 	require.ErrorAs(t, err, &parseError, "who wants to know the value finds it")
 	assert.NotContains(t, err.Error(), parseError.Value)
+	named := &walletcrew.Event{Raw: []byte(`{"jane@example.com":"x"}`)}
+	assert.NotContains(t, named.Decode(&map[string]int{}).Error(), "jane")
 	require.ErrorContains(t, (&walletcrew.Event{Raw: []byte("{")}).Decode(&own), "it is not JSON (at byte 1)")
 }
 

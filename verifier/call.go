@@ -53,38 +53,40 @@ func (c *call) end() {
 // receive gives the body until the deadline to come in: a sender that trickles doesn't hold a goroutine.
 func (c *call) receive(w http.ResponseWriter, r *http.Request) error {
 	v := c.handler.verifier
-	if err := v.checkRequest(r, &c.delivery); err != nil {
-		return err
-	}
+	limited := c.limitBody(w, r)
 	return guard("the source of secrets", func() error {
-		if err := c.readBody(w, r); err != nil {
+		if err := v.checkRequest(r, &c.delivery); err != nil {
 			return err
+		}
+		if err := v.readBody(r, &c.delivery); err != nil {
+			return err
+		}
+		if limited {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}
 		return v.accept(c.ctx, &c.delivery)
 	})
 }
 
-// readBody takes the deadline back when the body is in. The connection may be read from already, for the next request (it is where
-// there is no body, or a middleware has read it): the deadline of this one would end it, and the contexts of all that follow. Where
-// the body isn't in, the deadline stays: net/http still reads what is left of it.
-func (c *call) readBody(w http.ResponseWriter, r *http.Request) error {
+// limitBody sets the body's deadline, and reports whether it must be taken back when the body is in: the connection may be read from
+// already, for the next request (it is where there is no body, or a middleware has read it), and the deadline of this one would end
+// it, and the contexts of all that follow. Where the body isn't in, the deadline stays: net/http still reads what is left of it.
+func (c *call) limitBody(w http.ResponseWriter, r *http.Request) (limited bool) {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if server != nil && server.ReadTimeout > 0 && server.ReadTimeout <= c.handler.timeout {
-		return c.handler.verifier.readBody(r, &c.delivery)
+		return false
 	}
-	connection := http.NewResponseController(w)
-	limited := connection.SetReadDeadline(c.ctx.deadline)
-	if limited != nil && server != nil && server.ReadTimeout <= 0 { // a recorder, say, has neither
+	err := http.NewResponseController(w).SetReadDeadline(c.ctx.deadline)
+	if err == nil {
+		return true
+	}
+	if server != nil && server.ReadTimeout <= 0 { // a recorder, say, has neither
 		c.handler.unlimited.Do(func() {
 			c.handler.record(c.ctx, slog.LevelWarn, "verifier: WithTimeout can't limit how long a body takes to come in: give the ResponseWriter that wraps "+
-				"net/http's a method Unwrap, or set http.Server.ReadTimeout", nil, limited)
+				"net/http's a method Unwrap, or set http.Server.ReadTimeout", nil, err)
 		})
 	}
-	err := c.handler.verifier.readBody(r, &c.delivery)
-	if err == nil && limited == nil {
-		_ = connection.SetReadDeadline(time.Time{})
-	}
-	return err
+	return false
 }
 
 // handle runs the function for a delivery that was accepted, and says what became of it.

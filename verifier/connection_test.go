@@ -83,6 +83,29 @@ func TestTheTimeOfOneDeliveryDoesNotEndItsConnection(t *testing.T) {
 	}
 }
 
+func TestARefusedDeliveryWhoseBodyDoesNotComeIsAnsweredInTime(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(handlerOf(t, succeed, verifier.WithTimeout(200*time.Millisecond)))
+	defer server.Close()
+	w := dial(t, server)
+	r := posted([]byte(knownBody))
+	r.Header.Del(walletcrew.HeaderSignature)
+	w.head(r, 100)
+	w.write("{") // net/http reads what is left of a body before it answers
+	began := time.Now()
+	requireStatus(t, 401, w.answer(), "the header alone shows it")
+	assert.Less(t, time.Since(began), 5*time.Second)
+}
+
+func TestASourceThatDiscardsAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	source := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+		return nil, verifier.Discard(errors.New("no such tenant"))
+	})
+	h := verifier.NewHandler(verifierOf(t, source), succeed, verifier.WithLogger(silentLog()))
+	requireStatus(t, 503, send(h, eventWith("1")), "nobody has verified it")
+}
+
 // A withoutUnwrap hides what http.ResponseController needs.
 type withoutUnwrap struct{ http.ResponseWriter }
 

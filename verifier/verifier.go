@@ -244,7 +244,7 @@ func StatusCode(err error) int {
 		return false
 	}
 	switch {
-	case err == nil, IsDiscard(err):
+	case err == nil:
 		return http.StatusNoContent
 	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
 		return http.StatusServiceUnavailable
@@ -263,6 +263,8 @@ func StatusCode(err error) int {
 		return http.StatusBadRequest
 	case is(walletcrew.ErrInvalidPayload, ErrEventNameMismatch):
 		return http.StatusBadRequest
+	case IsDiscard(err): // of your function's: what comes before is never acknowledged, whatever it wraps
+		return http.StatusNoContent
 	case is(context.DeadlineExceeded, context.Canceled, errTemporary):
 		return http.StatusServiceUnavailable
 	}

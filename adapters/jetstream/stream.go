@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -204,7 +205,7 @@ func (s *Stream) deadLetters() jetstream.StreamConfig {
 		Discard:     jetstream.DiscardNew,
 		Retention:   jetstream.LimitsPolicy,
 		Replicas:    s.cfg.Replicas,
-		Duplicates:  defaultDuplicateWindow, // longer than a back-off
+		Duplicates:  cmp.Or(s.cfg.DuplicateWindow, defaultDuplicateWindow), // longer than a back-off
 		MaxBytes:    orUnlimited(s.cfg.MaxBytes),
 		MaxMsgs:     orUnlimited(s.cfg.MaxMsgs),
 	}

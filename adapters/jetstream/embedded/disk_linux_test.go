@@ -241,6 +241,26 @@ func TestTheServerGoesOnOnlyWithAllThatItHad(t *testing.T) {
 	}
 }
 
+func TestTheServerGoesOnWithoutWhatSomebodyRemoved(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, "64m")
+	s := start(t, embedded.Options{Dir: dir})
+	publish := large(t, s)
+	require.NoError(t, publish())
+	nc, err := s.Connect()
+	require.NoError(t, err)
+	defer nc.Close()
+	js, err := nc.JetStream()
+	require.NoError(t, err)
+	_, err = js.AddStream(&nats.StreamConfig{Name: "OTHER", Subjects: []string{"other"}})
+	require.NoError(t, err)
+	ballast := fill(t, dir)
+	require.Eventually(t, func() bool { _ = publish(); return !nc.IsConnected() }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", "OTHER"))) // to make room
+	require.NoError(t, os.Remove(ballast))
+	require.Eventually(t, func() bool { return publish() == nil }, 20*time.Second, 50*time.Millisecond)
+}
+
 // fill leaves no room in the directory.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
