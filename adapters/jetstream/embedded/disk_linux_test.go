@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,24 +20,6 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
 )
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
 
 // smallDisk is a directory with a file system of its own.
 func smallDisk(t *testing.T, size string) string {
@@ -187,7 +168,7 @@ func TestAServerThatStartsOnANearlyFullDiskUsesWhatIsFreedLater(t *testing.T) {
 
 // Not parallel: the limit is the whole process'.
 func TestTheServerGoesOnWhenTheDiskCanBeWrittenToAgain(t *testing.T) {
-	var log lockedBuffer
+	var log suite.LockedBuffer
 	s := start(t, embedded.Options{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	publish := large(t, s)
 	require.NoError(t, publish())
@@ -219,7 +200,7 @@ func TestTheServerGoesOnOnlyWithAllThatItHad(t *testing.T) {
 		t.Run("stream "+part, func(t *testing.T) {
 			t.Parallel()
 			dir := smallDisk(t, "64m")
-			var log lockedBuffer
+			var log suite.LockedBuffer
 			s := start(t, embedded.Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			publish := large(t, s)
 			require.NoError(t, publish())

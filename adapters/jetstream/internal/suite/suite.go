@@ -633,7 +633,7 @@ func panics(t *testing.T, nc *nats.Conn) {
 
 func panicsBesides(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc)
-	var log lockedBuffer
+	var log LockedBuffer
 	for i := range 2 {
 		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
 	}
@@ -720,7 +720,7 @@ func deadLettersLimited(t *testing.T, nc *nats.Conn) {
 	assert.EqualValues(t, 1<<20, s.CachedInfo().Config.MaxBytes)
 	assert.Equal(t, time.Hour, s.CachedInfo().Config.Duplicates, "longer than a back-off: what comes again is still the same dead letter")
 
-	var log lockedBuffer
+	var log LockedBuffer
 	f.run(func(context.Context, *walletcrew.Event) error { return errors.New("a bug") }, jetstream.ConsumerConfig{
 		MaxTries: 1,
 		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
@@ -747,19 +747,19 @@ func deadLettersLimited(t *testing.T, nc *nats.Conn) {
 	assert.Equal(t, []string{"1", "2"}, ids)
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
+// A LockedBuffer is a log that is read while it is written.
+type LockedBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
+func (b *LockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
 }
 
-func (b *lockedBuffer) String() string {
+func (b *LockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
