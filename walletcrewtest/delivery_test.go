@@ -136,12 +136,14 @@ func TestDeliverSendsExactlyTheseBytes(t *testing.T) {
 func TestDeliveriesThatFail(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	dead := httptest.NewServer(nil)
-	dead.Close()
-	broken := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	const dead = "http://127.0.0.1:1" // where nobody listens; a closed server's port may be another test's by now
+	broken := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // what is left unread would reset the connection
+		panic(http.ErrAbortHandler)
+	}))
 	t.Cleanup(broken.Close)
 	refusing, redirecting := newReceiver(t, httptest.NewServer, 500), newReceiver(t, httptest.NewServer, http.StatusTemporaryRedirect)
-	for _, endpoint := range []string{dead.URL, refusing.URL, broken.URL, redirecting.URL} {
+	for _, endpoint := range []string{dead, refusing.URL, broken.URL, redirecting.URL} {
 		subscribe(t, s, endpoint, "*")
 	}
 	deliveries, err := s.Emit(t.Context(), walletcrew.EventPassCreated, nil)
