@@ -13,7 +13,6 @@ import (
 	"hash"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -34,16 +33,19 @@ var (
 	ErrMalformedSignature = errors.New("walletcrew: the signature is not 32 bytes in hexadecimal or base64")
 	// ErrSignatureMismatch: no secret made this signature for exactly these bytes.
 	ErrSignatureMismatch = errors.New("walletcrew: the signature does not match the body")
-	// ErrNoSecret: there is no secret to check with, or one of them is empty. It is a fault of the
-	// receiver, not of the delivery.
+	// ErrNoSecret: there is no secret to check with, or one of them is empty or reads "[redacted]". It
+	// is a fault of the receiver, not of the delivery.
 	ErrNoSecret = errors.New("walletcrew: no secret, or an empty one: signatures cannot be checked")
 )
 
 const redacted = "[redacted]"
 
+// errRedacted: everybody knows this secret.
+var errRedacted = fmt.Errorf(`%w: what reads "[redacted]" was written by something that hides secrets, and is lost`, ErrNoSecret)
+
 // A Secret is a webhook's signatureSecret. It prints as "[redacted]" through fmt (every verb), log/slog and JSON, alone or
-// inside other values; string(s) is the value. Reading "[redacted]" back is an error, so that a secret that went through a log
-// or a dump can't come to be used as one.
+// inside other values; string(s) is the value. "[redacted]" itself is no secret, whether it is read back or comes from a variable:
+// nothing is ever verified with one that went through a log or a dump.
 //
 // Go calls no methods in four places, and there a Secret shows: in unexported fields of a struct printed with fmt, as the key
 // of a map written by encoding/json, in a struct that holds a Secret and is printed through a pointer with a verb that
@@ -66,9 +68,20 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // UnmarshalText reads a secret. "[redacted]" is refused.
 func (s *Secret) UnmarshalText(text []byte) error {
 	if string(text) == redacted {
-		return errors.New(`walletcrew: the secret reads "[redacted]": it was written by something that hides secrets, and is lost`)
+		return errRedacted
 	}
 	*s = Secret(text)
+	return nil
+}
+
+// check refuses what anybody could sign with.
+func (s Secret) check() error {
+	switch s {
+	case "":
+		return ErrNoSecret
+	case redacted:
+		return errRedacted
+	}
 	return nil
 }
 
@@ -88,13 +101,13 @@ func Sign(secret Secret, body []byte) string {
 // case or all in upper case, or base64 in the standard or the URL alphabet, padded or not; with or without "sha256=" before
 // it, and with white space around it. The comparison takes the same time wherever the difference is.
 //
-// The errors are [ErrNoSecret] (no secret at all, or one that is empty), [ErrMissingSignature], [ErrMalformedSignature] and
-// [ErrSignatureMismatch].
+// The errors are [ErrNoSecret] (no secret at all, or one that is empty or "[redacted]"), [ErrMissingSignature],
+// [ErrMalformedSignature] and [ErrSignatureMismatch].
 //
 // It allocates nothing. The package verifier does the whole of receiving.
 func VerifySignature(body []byte, signature string, secrets ...Secret) error {
-	if len(secrets) == 0 || slices.Contains(secrets, "") {
-		return ErrNoSecret
+	if err := checkSecrets(secrets); err != nil {
+		return err
 	}
 	sig, err := ParseSignature(signature)
 	if err != nil {
@@ -103,10 +116,22 @@ func VerifySignature(body []byte, signature string, secrets ...Secret) error {
 	return sig.Verify(body, secrets...)
 }
 
+func checkSecrets(secrets []Secret) error {
+	if len(secrets) == 0 {
+		return ErrNoSecret
+	}
+	for _, secret := range secrets {
+		if err := secret.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Verify is [VerifySignature] for a signature that was parsed before.
 func (sig Signature) Verify(body []byte, secrets ...Secret) error {
-	if len(secrets) == 0 || slices.Contains(secrets, "") {
-		return ErrNoSecret
+	if err := checkSecrets(secrets); err != nil {
+		return err
 	}
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
@@ -226,10 +251,10 @@ type Key struct {
 	state func() (inner, outer []byte) // SHA-256 after the first block of each; a closure, so that fmt can't print them
 }
 
-// NewKey prepares a secret. An empty one is [ErrNoSecret].
+// NewKey prepares a secret. An empty one, or "[redacted]", is [ErrNoSecret].
 func NewKey(secret Secret) (*Key, error) {
-	if secret == "" {
-		return nil, ErrNoSecret
+	if err := secret.check(); err != nil {
+		return nil, err
 	}
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)

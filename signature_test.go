@@ -209,16 +209,20 @@ func TestVerifySignatureNeverAcceptsAnEmptySecret(t *testing.T) {
 		"two empty ones":           {"", ""},
 		"an empty one after good":  {vectorSecret, ""},
 		"an empty one before good": {"", vectorSecret},
+		"what a log says instead":  {"[redacted]"},
+		"that beside a good one":   {vectorSecret, "[redacted]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, signature := range []string{forged, vectorHex, "", "nonsense"} {
+			for _, signature := range []string{forged, walletcrew.Sign("[redacted]", body), vectorHex, "", "nonsense"} {
 				require.ErrorIs(t, walletcrew.VerifySignature(body, signature, secrets...), walletcrew.ErrNoSecret)
 			}
 		})
 	}
-	_, err := walletcrew.NewKey("")
-	require.ErrorIs(t, err, walletcrew.ErrNoSecret)
+	for _, secret := range []walletcrew.Secret{"", "[redacted]"} {
+		_, err := walletcrew.NewKey(secret)
+		require.ErrorIs(t, err, walletcrew.ErrNoSecret)
+	}
 }
 
 func TestAParsedSignatureNeverAcceptsAnEmptySecret(t *testing.T) {
@@ -229,6 +233,7 @@ func TestAParsedSignatureNeverAcceptsAnEmptySecret(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, signature.Verify(body), walletcrew.ErrNoSecret, "without a secret")
 		require.ErrorIs(t, signature.Verify(body, ""), walletcrew.ErrNoSecret, "with an empty one")
+		require.ErrorIs(t, signature.Verify(body, "[redacted]"), walletcrew.ErrNoSecret, "with what a log says instead of one")
 		require.ErrorIs(t, signature.Verify(body, vectorSecret, ""), walletcrew.ErrNoSecret, "with an empty one beside a good one")
 	}
 }
@@ -540,9 +545,10 @@ func FuzzVerifySignature(f *testing.F) {
 				t.Errorf("the body was changed: %q, now %q", before, body)
 			}
 		}()
+		isSecret := secret != "" && secret != "[redacted]"
 		check := func(header string) {
 			err := walletcrew.VerifySignature(body, header, walletcrew.Secret(secret))
-			want := secret != "" && hmac.Equal(decodeByLength(header), sum(walletcrew.Secret(secret), body))
+			want := isSecret && hmac.Equal(decodeByLength(header), sum(walletcrew.Secret(secret), body))
 			if (err == nil) != want {
 				t.Errorf("VerifySignature says %v for the signature %q, an independent computation %v", err, header, want)
 			}
@@ -556,12 +562,12 @@ func FuzzVerifySignature(f *testing.F) {
 				if parseErr == nil && key.Matches(body, parsed) != want {
 					t.Errorf("the key says %v for the signature %q, an independent computation %v", !want, header, want)
 				}
-			} else if secret != "" {
+			} else if isSecret {
 				t.Errorf("no key can be made of the secret %q: %v", secret, keyErr)
 			}
 		}
 		check(header)
-		if secret != "" {
+		if isSecret {
 			mac := sum(walletcrew.Secret(secret), body)
 			for _, good := range []string{hex.EncodeToString(mac), base64.StdEncoding.EncodeToString(mac), base64.RawURLEncoding.EncodeToString(mac)} {
 				check(good)
