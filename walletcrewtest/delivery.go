@@ -133,6 +133,9 @@ func NewRequest(target string, secret walletcrew.Secret, tenantID string, name w
 // Payload returns the body of an event: data's members, and a fresh "__id" if there is none among them. No other member is
 // added, since none is documented; so the name, which stands in a header, changes nothing.
 //
+// What is written here has a space that no encoder would write: a service in which something decodes the body and encodes it again
+// before the check refuses it, as it would refuse the platform's.
+//
 // Data is anything that encoding/json writes as an object, such as a map or a [walletcrew.PassInstalled]; JSON itself as a
 // []byte or a [json.RawMessage], whose bytes are kept as they are; or nil for no members. It panics for anything else, as
 // [httptest.NewRequest] does, since that is a mistake in the test.
@@ -154,15 +157,27 @@ func payload(data any) ([]byte, error) {
 		return nil, errors.New("walletcrewtest: the data is not a JSON object")
 	}
 	if _, ok := members["__id"]; ok {
+		if !isJSON(data) {
+			object = append([]byte("{ "), object[1:]...)
+		}
 		return object, nil
 	}
-	id := `{"__id":"` + newID() + `"`
+	id := `{"__id": "` + newID() + `"`
 	switch len(members) {
 	case 0: // null, too, which is what a payload type without members is written as
 		return []byte(id + "}"), nil
 	default:
 		return append([]byte(id+","), bytes.TrimLeft(object, " \t\r\n")[1:]...), nil
 	}
+}
+
+// isJSON reports whether data is JSON itself, whose bytes are kept.
+func isJSON(data any) bool {
+	switch data.(type) {
+	case json.RawMessage, []byte:
+		return true
+	}
+	return false
 }
 
 func encode(data any) ([]byte, error) {

@@ -162,6 +162,28 @@ func TestDeliveriesThatFail(t *testing.T) {
 	assert.Len(t, redirecting.received(), 1, "a redirect isn't followed")
 }
 
+func TestABodyThatIsEncodedAgainIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	type own struct {
+		ID     string `json:"__id"`
+		PassID string `json:"passId"`
+	}
+	for name, data := range map[string]any{
+		"nothing": nil, "a map": map[string]any{"passId": "p-1", "device": "apple"}, "a map with an id": map[string]string{"__id": "7", "passId": "p-1"},
+		"a struct": own{"7", "p-1"}, "a payload": walletcrew.PassInstalled{Pass: walletcrew.Pass{PassID: "p-1"}}, "JSON": json.RawMessage(`{"a":1}`),
+	} {
+		body := walletcrewtest.Payload(walletcrew.EventPassInstalled, data)
+		var members map[string]any
+		require.NoError(t, json.Unmarshal(body, &members))
+		again, err := json.Marshal(members)
+		require.NoError(t, err)
+		assert.NotEqual(t, string(body), string(again), "%s: a middleware that does this breaks every signature in production", name)
+		var compact bytes.Buffer
+		require.NoError(t, json.Compact(&compact, body))
+		assert.NotEqual(t, string(body), compact.String(), name)
+	}
+}
+
 func TestADeliverySaysWhatCameOfIt(t *testing.T) {
 	t.Parallel()
 	d := walletcrewtest.Delivery{WebhookID: "aB3dE", Name: "Pass:Installed", Body: []byte(`{"__id":"1"}`), StatusCode: 503}
@@ -295,9 +317,9 @@ func TestPayload(t *testing.T) {
 		data any
 		want string
 	}{
-		"of a struct": {named{7, "n"}, `{"__id":7,"name":"n"}`},
+		"of a struct": {named{7, "n"}, `{ "__id":7,"name":"n"}`},
 		"of bytes":    {[]byte(" {\"a\":1, \"__id\": null}\n"), " {\"a\":1, \"__id\": null}\n"},
-		"empty":       {map[string]string{"__id": ""}, `{"__id":""}`},
+		"empty":       {map[string]string{"__id": ""}, `{ "__id":""}`},
 	} {
 		t.Run("an id is kept: "+name, func(t *testing.T) {
 			t.Parallel()

@@ -364,6 +364,6 @@ func ExamplePayload() {
 	}
 	fmt.Println(len(event.ID), event.Data.(*walletcrew.PassCreated).PassID)
 	// Output:
-	// {"__id":"e-1","passId":"p-1001"}
+	// { "__id":"e-1","passId":"p-1001"}
 	// 36 p-1001
 }
