@@ -271,7 +271,8 @@ func (c *Client) TenantID() string { return c.tenantID }
 
 // Do calls what the SDK doesn't wrap. Path is relative to /api/{tenantId}/, already escaped, and may carry a query; one that
 // could leave the tenant is a [ValidationError]. In, where it isn't nil, is sent as JSON; the answer is decoded into out, where
-// that isn't nil and the answer has a body. Both are coded as encoding/json does.
+// that isn't nil and the answer has a body. Both are coded as encoding/json does. Where out is a *[Response], it gets the answer as
+// it came, with its header.
 //
 // Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only where the
 // request was certainly not carried out.
@@ -279,8 +280,12 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if err := checkPath(path); err != nil {
 		return err
 	}
-	return c.send(ctx, method, path, in, func(body []byte, _ http.Header) error {
-		if out == nil || len(body) == 0 {
+	return c.send(ctx, method, path, in, func(body []byte, header http.Header) error {
+		if r, ok := out.(*Response); ok && r != nil {
+			*r = Response{Header: header, Body: body}
+			return nil
+		}
+		if out == nil || len(bytes.TrimSpace(body)) == 0 {
 			return nil
 		}
 		if err := json.Unmarshal(body, out); err != nil {
@@ -288,6 +293,13 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		}
 		return nil
 	})
+}
+
+// A Response is an answer with a status of 2xx, for [Client.Do]: for one that isn't JSON, or whose header counts, such as the
+// X-continuationToken with which the platform pages some resources.
+type Response struct {
+	Header http.Header
+	Body   []byte // all of it; 10 MiB at most
 }
 
 // send is the one way out. Path is relative to the tenant and escaped. Take gets the body of a 2xx, all of it, and may be nil.
@@ -320,7 +332,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	}
 	if err := take(a.body, a.header); err != nil {
 		a.maybe = a.maybe || !readOnly(method)
-		return a.failed(fmt.Errorf("the answer was a success, but its body can't be decoded: %w", decodeError(err)))
+		return a.failed(fmt.Errorf("the answer was a success, but its body can't be decoded: %w%s", decodeError(err), a.notJSON()))
 	}
 	return nil
 }
@@ -528,6 +540,15 @@ func (a *call) logAttempt(resp *http.Response) {
 	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: request", attrs...)
 }
 
+// notJSON names what came instead of the API's JSON, and from where: a login page, say. "" where it says that it is JSON.
+func (a *call) notJSON() string {
+	kind := a.header.Get("Content-Type")
+	if kind == "" || strings.Contains(strings.ToLower(kind), "json") {
+		return ""
+	}
+	return fmt.Sprintf(" (it is %s: is %s the API?)", oneLine(kind, 100), hostOf(a.url))
+}
+
 // failed completes the error of the call.
 func (a *call) failed(err error) error {
 	if api, ok := err.(*APIError); ok { //nolint:errorlint // only where it is the error itself, not where a context's wraps it
@@ -580,7 +601,7 @@ func (a *call) read(resp *http.Response) ([]byte, error) {
 	if len(body) > maxAnswerBytes {
 		return nil, errAnswerTooLarge
 	}
-	return bytes.TrimSpace(body), nil
+	return body, nil
 }
 
 // guarded returns a copy of the user's client that never takes the key, or a token that its transport adds, to another place.
@@ -640,18 +661,18 @@ func checkPath(path string) error {
 	if strings.HasPrefix(path, "/") {
 		return refuse(`begins with "/": it is relative to /api/{tenantId}/`)
 	}
-	u, err := url.Parse(path)
+	u, err := url.Parse("/" + path) // the first element may hold a colon
 	switch {
 	case err != nil:
 		return refuse("can't be parsed")
-	case u.Scheme != "" || u.Host != "" || u.Opaque != "":
+	case wholeURL.MatchString(path):
 		return refuse("is a whole URL: it is relative to /api/{tenantId}/")
 	case strings.Contains(path, "#"):
 		return refuse("has a fragment")
-	case u.Path == "":
+	case u.Path == "/":
 		return refuse("is empty")
 	}
-	plain := u.EscapedPath()
+	plain := u.EscapedPath()[1:]
 	for {
 		for element := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
 			element, _, _ = strings.Cut(element, ";") // some servers drop such parameters
@@ -669,6 +690,8 @@ func checkPath(path string) error {
 
 // unescapePath is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
 func unescapePath(path string) string { return escapedByte.ReplaceAllStringFunc(path, unescape) }
+
+var wholeURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
 
 var escapedByte = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 

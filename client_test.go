@@ -1018,7 +1018,7 @@ func TestNewClientFromEnv(t *testing.T) { //nolint:paralleltest // it sets the e
 func TestNoPathLeavesTheTenant(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
-		"", "?a=b", "#x", "x#y", "x#", "/x", "//h/x", "///", "https://h/x", "HTTPS://h/x", "http:x", "mailto:a", "a:b", ":", "%zz", "x%", "x\x00", "x\ny",
+		"", "?a=b", "#x", "x#y", "x#", "/x", "//h/x", "///", "https://h/x", "HTTPS://h/x", "http:/x", "file:///x", "%zz", "x%", "x\x00", "x\ny",
 		".", "..", "./x", "../x", "../../x", "a/..", "a/.", "a/./b", "a/../x", "a/../../x", "a/b/../../../x", "..?a=b", "a/..?b",
 		"%2e%2e/x", "%2E%2e/x", ".%2e/x", "%2e./x", "%2e/x", "%252e%252e/x", "%25252e%25252e/x", "%25%32%65%252e/x",
 		"..%2fx", "..%2Fx", "a%2f..%2f..%2fx", "a%252f..%252fx", "a%2f%2e%2e%2fx", "%2f..%2fx", "a/%2e%2e",
@@ -1052,6 +1052,9 @@ func TestDoSendsAPathAsItIs(t *testing.T) {
 		"passes/..x":                        "passes/..x",
 		"passes/.well-known":                "passes/.well-known",
 		"passes/a:b":                        "passes/a:b",
+		"passes:batch":                      "passes:batch",
+		"passes:batch?a=b":                  "passes:batch?a=b",
+		":":                                 ":",
 		"passes/é":                          "passes/%C3%A9",
 		"passes/" + url.PathEscape("a/..b"): "passes/a%2F..b",
 		"passes;v=1/x":                      "passes;v=1/x",
@@ -1093,6 +1096,25 @@ func TestDoCodesInAndOut(t *testing.T) {
 	err = client.Do(ctx, "BAD METHOD", "things", nil, nil)
 	require.ErrorContains(t, err, "invalid method")
 	assert.Len(t, p.Sent, sent, "nothing was sent")
+}
+
+func TestDoGivesTheAnswerAsItCame(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, body := range map[string]string{"JSON": ` {"items":[]}` + "\n", "a picture": "\x89PNG\r\n\x1a\n", "nothing": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got walletcrew.Response
+			client := clientOn(t, always(200, body, "X-ContinuationToken", "next"))
+			require.NoError(t, client.Do(ctx, "GET", "passes?pageSize=1", nil, &got))
+			assert.Equal(t, body, string(got.Body))
+			assert.Equal(t, "next", got.Header.Get("X-ContinuationToken"))
+		})
+	}
+	got := walletcrew.Response{Body: []byte("before")}
+	require.ErrorIs(t, clientOn(t, always(404, "{}")).Do(ctx, "GET", "passes", nil, &got), walletcrew.ErrNotFound)
+	assert.Equal(t, "before", string(got.Body), "an error leaves it as it is")
+	require.Error(t, clientOn(t, always(200, "{}")).Do(ctx, "GET", "passes", nil, (*walletcrew.Response)(nil)), "there is nowhere to put it")
 }
 
 // logged runs what a program may do and returns what was logged, at least at level, and every error.

@@ -1,13 +1,12 @@
 package walletcrew
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
 
 // An EnsureResult is what [WebhooksService.Ensure] found or made.
@@ -69,11 +68,11 @@ var errGone = errors.New("the webhook is gone")
 
 func (s *WebhooksService) ensureOnce(ctx context.Context, spec *WebhookSpec) (*EnsureResult, error) {
 	found, err := s.onEndpoint(ctx, spec.Endpoint)
-	if len(found) > 0 {
-		return s.adopt(ctx, spec, found)
-	}
-	if err != nil {
+	switch {
+	case err != nil && !slices.ContainsFunc(found, isEnabled): // what is in the rest of the list may be the one to take
 		return nil, err
+	case len(found) > 0:
+		return s.adopt(ctx, spec, found)
 	}
 	created, createErr := s.Create(ctx, *spec)
 	if createErr != nil && !errors.Is(createErr, ErrOutcomeUnknown) {
@@ -117,11 +116,13 @@ func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created
 // adopt takes one of the webhooks that are there.
 func (s *WebhooksService) adopt(ctx context.Context, spec *WebhookSpec, found []*Webhook) (*EnsureResult, error) {
 	w := found[0]
-	if i := slices.IndexFunc(found, func(w *Webhook) bool { return w.Enabled }); i >= 0 {
+	if i := slices.IndexFunc(found, isEnabled); i >= 0 {
 		w = found[i]
 	}
 	return s.align(ctx, spec, w, idsWithout(found, w.ID))
 }
+
+func isEnabled(w *Webhook) bool { return w.Enabled }
 
 // align changes what differs from the spec.
 func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webhook, duplicates []string) (*EnsureResult, error) {
@@ -149,13 +150,13 @@ func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webho
 }
 
 // onEndpoint returns the webhooks for the endpoint, in the list's order; with an error, those found before it.
-func (s *WebhooksService) onEndpoint(ctx context.Context, endpoint string) ([]*Webhook, error) {
+func (s *WebhooksService) onEndpoint(ctx context.Context, url string) ([]*Webhook, error) {
 	var found []*Webhook
 	for w, err := range s.All(ctx, nil) {
 		if err != nil {
 			return found, err
 		}
-		if sameEndpoint(w.Endpoint, endpoint) && !slices.ContainsFunc(found, func(f *Webhook) bool { return f.ID == w.ID }) {
+		if endpoint.Same(w.Endpoint, url) && !slices.ContainsFunc(found, func(f *Webhook) bool { return f.ID == w.ID }) {
 			found = append(found, w)
 		}
 	}
@@ -174,23 +175,4 @@ func idsWithout(webhooks []*Webhook, id string) []string {
 
 func sameEvents(a, b []EventName) bool {
 	return slices.Equal(slices.Compact(slices.Sorted(slices.Values(a))), slices.Compact(slices.Sorted(slices.Values(b))))
-}
-
-// sameEndpoint compares URLs, not texts: the platform may give an endpoint back in its normal form.
-func sameEndpoint(a, b string) bool { return a == b || normalEndpoint(a) == normalEndpoint(b) }
-
-func normalEndpoint(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return endpoint
-	}
-	port := u.Port()
-	if u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
-		port = ""
-	}
-	path := u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port + cmp.Or(u.EscapedPath(), "/")
-	if u.RawQuery != "" {
-		path += "?" + u.RawQuery
-	}
-	return path
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,7 +96,9 @@ func (e *APIError) Error() string {
 	}
 	switch {
 	case e.StatusCode == http.StatusUnauthorized && e.Detail == "":
-		b.WriteString(" (check the API key: it is missing, invalid or revoked)")
+		fmt.Fprintf(&b, " (check the API key: it is missing, invalid, revoked, or not one of %s)", hostOf(e.URL))
+	case e.StatusCode == http.StatusNotFound && len(said) == 0:
+		fmt.Fprintf(&b, " (if nothing is ever found, check the tenant's id and the base URL: this was %s)", hostOf(e.URL))
 	case e.StatusCode == http.StatusForbidden && !strings.Contains(e.Header.Get("Content-Type"), "html"):
 		b.WriteString(" (check the key's scopes: Webhook.Read to read, Webhook.Write to change)")
 	case e.StatusCode/100 == 3:
@@ -160,6 +163,14 @@ func (e *ValidationError) Error() string { return "walletcrew: " + e.Field + " "
 
 func statusText(code int) string {
 	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "the host"
+	}
+	return u.Host
 }
 
 func attemptsText(attempts int, outcomeUnknown bool) string {

@@ -58,14 +58,14 @@ func TestTheTextOfAnAPIError(t *testing.T) {
 		answer roundTrip
 		want   string
 	}{
-		"without a body":        {always(404, ""), "404 Not Found"},
-		"with nulls":            {always(404, `{"type":null,"title":null,"detail":null,"errors":null}`), "404 Not Found"},
+		"without a body":        {always(404, ""), "404 Not Found (if nothing is ever found, check the tenant's id and the base URL: this was app.neostore.cloud)"},
+		"with nulls":            {always(409, `{"type":null,"title":null,"detail":null,"errors":null}`), "409 Conflict"},
 		"with the status again": {always(404, `{"title":"Not Found","detail":"no such webhook"}`), "404 Not Found: no such webhook"},
 		"with a detail that repeats the title": {
 			always(409, `{"title":"Exists","detail":"Exists"}`), "409 Conflict: Exists",
 		},
 		"of the key": {
-			always(401, ""), "401 Unauthorized (check the API key: it is missing, invalid or revoked)",
+			always(401, ""), "401 Unauthorized (check the API key: it is missing, invalid, revoked, or not one of app.neostore.cloud)",
 		},
 		"of the scope": {
 			always(403, `{"title":"Scope missing"}`),
@@ -176,6 +176,7 @@ func TestASuccessWhoseBodyCannotBeReadSaysThatItIsOne(t *testing.T) {
 	}{
 		"it breaks off":     {brokenBody(200), "the answer was a success, but its body can't be read: unexpected EOF"},
 		"it isn't JSON":     {always(200, "<html>secret page</html>"), "the answer was a success, but its body can't be decoded: it is not JSON (at byte"},
+		"it is a page":      {always(200, "<html>secret page</html>", "Content-Type", "text/html; charset=utf-8"), "it is not JSON (at byte 0) (it is text/html; charset=utf-8: is app.neostore.cloud the API?)"},
 		"it doesn't fit":    {always(200, `{"id":"Ab3xY","events":"topsecret"}`), `the answer was a success, but its body can't be decoded: member "events" doesn't fit the type []walletcrew.EventName`},
 		"it is over 10 MiB": {endless(200, new(int64)), "the answer's body is over 10 MiB"},
 	} {

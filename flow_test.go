@@ -315,6 +315,21 @@ func TestEnsureWhenTheListFails(t *testing.T) {
 		assert.Equal(t, w, got.Webhook)
 		assert.Equal(t, walletcrew.EnsureUnchanged, got.Action)
 	})
+	t.Run("after a match that is switched off", func(t *testing.T) {
+		t.Parallel()
+		s := platform(t, walletcrewtest.WithPageSize(1))
+		successor := hookSpec()
+		successor.Enabled = new(false)
+		mustCreate(t, s, successor)
+		mustCreate(t, s, hookSpec())
+		before := s.Webhooks()
+		s.Fail(append([]fault{{}}, hopeless(http.MethodGet)...)...)
+		spec := hookSpec()
+		spec.Enabled = new(true)
+		_, err := s.Client().Webhooks.Ensure(t.Context(), spec)
+		require.ErrorIs(t, err, walletcrew.ErrServer)
+		assert.Equal(t, before, s.Webhooks(), "it doesn't wake the one that it has seen: the one in use may come after it")
+	})
 	t.Run("before the match", func(t *testing.T) {
 		t.Parallel()
 		s := platform(t, walletcrewtest.WithPageSize(1))
@@ -666,6 +681,33 @@ func TestFinishRotationRefusesWhatIsNotOne(t *testing.T) {
 	require.ErrorIs(t, service.FinishRotation(t.Context(), old.ID, "gone1"), walletcrew.ErrNotFound)
 	assert.Equal(t, before, s.Webhooks(), "the predecessor isn't deleted where there is no successor")
 	require.NoError(t, service.FinishRotation(t.Context(), "gone1", old.ID), "finished before")
+}
+
+func TestFinishRotationWithTheIDsSwappedDeletesNothing(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	service := s.Client().Webhooks
+	r, err := service.Rotate(t.Context(), mustCreate(t, s, hookSpec()).ID)
+	require.NoError(t, err)
+	before := s.Webhooks()
+	var invalid *walletcrew.ValidationError
+	require.ErrorAs(t, service.FinishRotation(t.Context(), r.New.ID, r.Old.ID), &invalid)
+	assert.Contains(t, invalid.Reason, "swapped")
+	assert.Equal(t, before, s.Webhooks())
+	require.NoError(t, service.FinishRotation(t.Context(), r.Old.ID, r.New.ID))
+	assert.Equal(t, []string{r.New.ID}, ids(s))
+}
+
+func TestRotateNeedsTheSuccessorsSecret(t *testing.T) {
+	t.Parallel()
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodPost {
+			return respond(req, 201, `{"id":"Zz9zZ","endpoint":"https://shop.example/hook","events":["*"],"enabled":false}`), nil
+		}
+		return respond(req, 200, hookJSON), nil
+	}))
+	_, err := client.Webhooks.Rotate(t.Context(), "Ab3xY")
+	require.ErrorContains(t, err, "no secret of the successor Zz9zZ")
 }
 
 // faultKinds is every way in which a call can go wrong. None claims a success for what wasn't carried out: no client could tell.

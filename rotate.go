@@ -3,6 +3,8 @@ package walletcrew
 import (
 	"context"
 	"errors"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
 
 // A Rotation is a webhook on its way to a new secret; see [WebhooksService.Rotate].
@@ -37,6 +39,9 @@ func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, err
 	if err != nil {
 		return nil, err
 	}
+	if successor.SignatureSecret == "" { // no receiver could be given it
+		return nil, &stepError{step: "rotate", err: errors.New("the platform's answer holds no secret of the successor " + successor.ID + ": delete that webhook")}
+	}
 	if successor.Enabled { // it must not sign a delivery before the receivers know its secret
 		if err := s.Delete(ctx, successor.ID); err != nil {
 			return nil, &stepError{step: "rotate: the platform enabled the successor " + successor.ID + " at once, and it can't be deleted", err: err}
@@ -62,7 +67,7 @@ func (r *Rotation) Finish(ctx context.Context) error {
 // FinishRotation is [Rotation.Finish] for a process that starts anew: it reads both webhooks first. Where the predecessor is gone
 // and the successor is enabled, the rotation was finished before. Where the predecessor is gone and the successor is disabled,
 // nobody can tell whether it should be: that is an error, and Patch enables it. Two ids that aren't of one endpoint are a
-// [ValidationError].
+// [ValidationError], and so are an old webhook that is disabled and a new one that is enabled: the ids are swapped.
 func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID string) error {
 	return s.finish(ctx, oldID, newID, nil)
 }
@@ -87,8 +92,10 @@ func (s *WebhooksService) finish(ctx context.Context, oldID, newID string, known
 		predecessor = known
 	case err != nil:
 		return &stepError{step: "finish the rotation: the predecessor", err: err}
-	case !sameEndpoint(predecessor.Endpoint, successor.Endpoint):
+	case !endpoint.Same(predecessor.Endpoint, successor.Endpoint):
 		return &ValidationError{Field: "newID", Reason: "names a webhook on another endpoint: it is not the successor of oldID"}
+	case known == nil && !predecessor.Enabled && successor.Enabled:
+		return &ValidationError{Field: "oldID", Reason: "names a disabled webhook, and newID an enabled one: if the ids aren't swapped, delete the disabled one"}
 	}
 	if predecessor.Enabled && !successor.Enabled {
 		patched, err := s.Patch(ctx, newID, WebhookPatch{Enabled: new(true)})

@@ -276,6 +276,7 @@ func (s *WebhooksService) exchange(ctx context.Context, method, path string, in 
 // decodeList takes the documented "all webhooks" as an array. That it is one, and not an object around one, is our inference:
 // an object with one array in it serves too.
 func decodeList(body []byte, webhooks *[]Webhook) error {
+	body = bytes.TrimSpace(body)
 	if bytes.HasPrefix(body, []byte("[")) {
 		return decodeAnswer(body, webhooks)
 	}
