@@ -64,7 +64,7 @@ func (c *call) receive(w http.ResponseWriter, r *http.Request) error {
 		if limited {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		}
-		return v.accept(c.ctx, &c.delivery)
+		return explain(v.accept(c.ctx, &c.delivery), r, &c.delivery)
 	})
 }
 
@@ -130,6 +130,11 @@ func (c *call) handle(out *Outcome) {
 	default:
 		c.claimed, c.token = true, claim.Token
 		running = true
+		if err := c.ctx.Err(); err != nil { // a deduper that doesn't look at its context
+			c.settle(err)
+			out.unavailable(TimedOut, fmt.Errorf("verifier: the time was up before the function was called: %w", err))
+			return
+		}
 		c.run(out)
 	}
 }

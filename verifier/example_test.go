@@ -568,3 +568,29 @@ func ExampleDiagnose() {
 	// the body was encoded again by something before the check (the signature is of the compact JSON): verify the bytes as they came
 	// the secret has white space around it: trim it
 }
+
+// Only the secrets of this endpoint's webhooks: who has that of another can't sign for this one.
+func ExampleForEndpoint() {
+	platform := walletcrewtest.NewServer()
+	defer platform.Close()
+	client := platform.Client()
+	ctx := context.Background()
+	secrets := map[string]walletcrew.Secret{}
+	for _, endpoint := range []string{"https://shop.example/hook", "https://mail.example/in"} {
+		w, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{Endpoint: endpoint, Events: []walletcrew.EventName{walletcrew.AllEvents}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		secrets[endpoint] = w.SignatureSecret
+	}
+	v, err := verifier.New(verifier.FromAPI(client, verifier.ForEndpoint("https://shop.example/hook")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"1"}`)
+	fmt.Println("signed for this endpoint:", v.Verify(ctx, "", body, walletcrew.Sign(secrets["https://shop.example/hook"], body)))
+	fmt.Println("signed for another:", v.Verify(ctx, "", body, walletcrew.Sign(secrets["https://mail.example/in"], body)))
+	// Output:
+	// signed for this endpoint: <nil>
+	// signed for another: walletcrew: the signature does not match the body
+}

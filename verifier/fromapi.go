@@ -9,6 +9,7 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
 
 // How often FromAPI looks.
@@ -24,8 +25,9 @@ const (
 	staleWait    = 3 * time.Second        // but no longer than this
 )
 
-// FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
-// delivery's header names. The key needs the scope Webhook.Read.
+// FromAPI is a SecretSource of the secrets of the webhooks of the client's tenant, disabled ones included, whatever tenant the
+// delivery's header names: of all of them, so that who runs another endpoint of the tenant, and has its secret, can sign for this
+// one too; [ForEndpoint] takes only this one's. The key needs the scope Webhook.Read.
 //
 // It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
 // so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
@@ -39,8 +41,11 @@ const (
 //
 // While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
 // [ErrSecretsUnavailable] (503).
-func FromAPI(client *walletcrew.Client) SecretSource {
+func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 	s := &apiSource{tokens: looksAtOnce, secrets: func() []walletcrew.Secret { return nil }}
+	for _, opt := range opts {
+		opt(s)
+	}
 	if client != nil {
 		s.tenant = client.TenantID()
 		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) {
@@ -50,7 +55,7 @@ func FromAPI(client *walletcrew.Client) SecretSource {
 				if err != nil {
 					return nil, err
 				}
-				if !seen[w.SignatureSecret] {
+				if !seen[w.SignatureSecret] && (s.endpoint == nil || endpoint.Same(w.Endpoint, *s.endpoint)) {
 					seen[w.SignatureSecret] = true
 					secrets = append(secrets, w.SignatureSecret)
 				}
@@ -61,9 +66,17 @@ func FromAPI(client *walletcrew.Client) SecretSource {
 	return s
 }
 
+// An APIOption is passed to [FromAPI].
+type APIOption func(*apiSource)
+
+// ForEndpoint takes only the secrets of webhooks with this endpoint, as [walletcrew.WebhooksService.Ensure] knows it: a URL whose
+// host ignores case. Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
+func ForEndpoint(url string) APIOption { return func(s *apiSource) { s.endpoint = &url } }
+
 type apiSource struct {
-	tenant string
-	list   func(context.Context) ([]walletcrew.Secret, error)
+	tenant   string
+	endpoint *string // nil for all
+	list     func(context.Context) ([]walletcrew.Secret, error)
 
 	mu       sync.Mutex
 	loaded   bool
@@ -123,6 +136,19 @@ func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret,
 		}
 	}
 	return s.await(ctx)
+}
+
+// doubt says why a secret that fits may be missing from what is known; "" where it is as new as can be.
+func (s *apiSource) doubt() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch age := time.Since(s.loadedAt).Round(time.Second); {
+	case s.failure != nil:
+		return fmt.Sprintf("or the webhook is newer than the list, which is %v old and can't be had now: %v", age, s.failure)
+	case s.tokens == 0:
+		return fmt.Sprintf("or the webhook is newer than the list, which is %v old: so many didn't fit that FromAPI looks only once each %v", age, lookEvery)
+	}
+	return ""
 }
 
 // lastLook is when the last look began.

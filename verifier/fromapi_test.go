@@ -139,6 +139,52 @@ func TestFromAPIOverHTTPLoadsOnceAndTakesDisabledWebhooksToo(t *testing.T) {
 	assert.Equal(t, 401, sentWith(v, ""), "a webhook without a secret doesn't make the empty one valid")
 }
 
+func TestFromAPIForAnEndpointTakesNoOthersSecret(t *testing.T) {
+	t.Parallel()
+	platform := walletcrewtest.NewServer()
+	defer platform.Close()
+	client := platform.Client()
+	create := func(endpoint string) walletcrew.Secret {
+		w, err := client.Webhooks.Create(t.Context(), walletcrew.WebhookSpec{Endpoint: endpoint, Events: []walletcrew.EventName{"*"}})
+		require.NoError(t, err)
+		return w.SignatureSecret
+	}
+	v := verifierOf(t, verifier.FromAPI(client, verifier.ForEndpoint("https://SHOP.example:443/hook")))
+	vendors := create("https://mail.example/in")
+	err := v.Verify(t.Context(), "", []byte(knownBody), walletcrew.Sign(vendors, []byte(knownBody)))
+	require.ErrorIs(t, err, verifier.ErrUnknownTenant)
+	require.ErrorContains(t, err, "with the endpoint of ForEndpoint")
+	ours := create("https://shop.example/hook")
+	assert.Equal(t, 204, sentWith(v, ours))
+	assert.Equal(t, 401, sentWith(v, vendors), "who runs another endpoint can't sign for this one")
+	assert.Equal(t, 204, sentWith(verifierOf(t, verifier.FromAPI(client)), vendors), "without the option he can")
+}
+
+func TestFromAPISaysWhyASecretMayBeMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeAPI{}
+		api.set(knownSecret)
+		v := verifierOf(t, verifier.FromAPI(api.client(t)))
+		forged := func() string {
+			err := v.Verify(t.Context(), "", []byte(knownBody), nowhere)
+			require.ErrorIs(t, err, walletcrew.ErrSignatureMismatch)
+			require.Equal(t, 401, verifier.StatusCode(err))
+			return err.Error()
+		}
+		for range 4 {
+			assert.NotContains(t, forged(), "or the webhook", "the list is as new as can be")
+		}
+		api.down(http.StatusUnauthorized, nil)
+		time.Sleep(7 * time.Second)
+		assert.Contains(t, forged(), "the list, which is 7s old and can't be had now: walletcrew: GET /api/acme/webhooks: 401")
+		api.down(0, nil)
+		time.Sleep(time.Second)
+		forged()
+		assert.Contains(t, forged(), "FromAPI looks only once each 30s")
+	})
+}
+
 func TestFromAPIFindsAWebhookMadeAMomentAgo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

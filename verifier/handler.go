@@ -40,11 +40,12 @@ func ContinueWithoutDeduper() HandlerOption { return func(h *handler) { h.failOp
 // WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
 // secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d isn't
 // positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body, and only that does where a middleware wraps
-// the http.ResponseWriter without a method Unwrap (http.TimeoutHandler does): then this is logged as a warning, once.
+// the http.ResponseWriter without a method Unwrap (http.TimeoutHandler does): then this is logged as a warning, once. The source of
+// secrets and the deduper are told by their context; one that doesn't look at it holds up the answer.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *handler) { h.timeout = d } }
 
-// WithLogger sets where refused deliveries (info), failures and discarded events (warn) and panics (error) are logged, never with a
-// body, a signature or a secret. Without it, or with nil, that is [slog.Default].
+// WithLogger sets where refused deliveries (info; warn if the signature held), failures and discarded events (warn) and panics
+// (error) are logged, never with a body, a signature or a secret. Without it, or with nil, that is [slog.Default].
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *handler) { h.logger = l } }
 
 // WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
@@ -152,6 +153,9 @@ func NewHandler(v *Verifier, fn HandlerFunc, opts ...HandlerOption) http.Handler
 	case h.timeout <= 0 || h.timeout > maxTimeout:
 		panic("verifier: NewHandler: the timeout isn't between 0 and 24 h")
 	}
+	if v.odd {
+		h.record(context.Background(), slog.LevelWarn, "verifier: "+oddSecret, nil, nil)
+	}
 	return h
 }
 
@@ -190,7 +194,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		out.Event = c.event
 		c.handle(&out)
 	}
-	h.log(r.Context(), &out)
+	h.log(r, &out, c.authentic)
 	answer(w, out.Status)
 	h.observe(r.Context(), out)
 }
@@ -272,12 +276,12 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 }
 
 // log tells of a delivery that wasn't simply handled.
-func (h *handler) log(ctx context.Context, out *Outcome) {
-	status := slog.Int("status", out.Status)
+func (h *handler) log(r *http.Request, out *Outcome, authentic bool) {
+	ctx, status := r.Context(), slog.Int("status", out.Status)
 	switch out.Result {
 	case Handled, Duplicate:
 	case Refused:
-		h.record(ctx, slog.LevelInfo, "verifier: a delivery was refused", nil, out.Err, status)
+		h.refused(r, out, authentic)
 	case Discarded:
 		h.record(ctx, slog.LevelWarn, "verifier: the function discarded the event", out.Event, out.Err)
 	case Panicked:
@@ -285,6 +289,22 @@ func (h *handler) log(ctx context.Context, out *Outcome) {
 	default:
 		h.record(ctx, slog.LevelWarn, "verifier: the event was not handled", out.Event, out.Err, status, slog.String("result", string(out.Result)))
 	}
+}
+
+// refused tells of a delivery that was refused. What wasn't the platform's may say anything of itself, and comes as often as somebody
+// likes; what was is lost unless somebody looks.
+func (h *handler) refused(r *http.Request, out *Outcome, authentic bool) {
+	level, message := slog.LevelInfo, "verifier: a delivery was refused"
+	attrs := []slog.Attr{slog.Int("status", out.Status), slog.Int("bytes", out.Bytes)}
+	if authentic {
+		level, message = slog.LevelWarn, "verifier: a delivery of the platform's was refused"
+		header := requestHeader(r.Header)
+		attrs = append(attrs, slog.String("event", short(header.get(headerEventName))), slog.String("tenant", short(header.get(headerTenantID))))
+	}
+	if r.Pattern != "" {
+		attrs = append(attrs, slog.String("pattern", r.Pattern))
+	}
+	h.record(r.Context(), level, message, nil, out.Err, attrs...)
 }
 
 func (h *handler) record(ctx context.Context, level slog.Level, message string, e *walletcrew.Event, err error, attrs ...slog.Attr) {

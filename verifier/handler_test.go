@@ -563,10 +563,48 @@ func TestTheLogSaysWhichDeliveryAndWhatWasAnswered(t *testing.T) {
 	r.Header.Set(walletcrew.HeaderSignature, nowhere)
 	requireStatus(t, 401, send(h, r), "forged")
 	refused := strings.TrimPrefix(book.String(), told)
-	for _, part := range []string{"level=INFO", "a delivery was refused", "status=401", "does not match"} {
+	for _, part := range []string{"level=INFO", "a delivery was refused", "status=401", "bytes=28", "does not match"} {
 		assert.Contains(t, refused, part)
 	}
 	assert.NotContains(t, refused, "tenant", "nothing of a forged delivery can be believed")
+}
+
+func TestAnAuthenticDeliveryThatIsRefusedIsAWarning(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"half a character": `{"__id":"1","name":"\ud83d"}`, "no object": `[]`, "another event": `{"__eventName":"Customer:Upserted"}`} {
+		book := new(logbook)
+		mux := http.NewServeMux()
+		mux.Handle("POST /webhooks", verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithLogger(book.logger())))
+		requireStatus(t, 400, send(mux, posted([]byte(body))), name)
+		for _, part := range []string{"level=WARN", "a delivery of the platform's was refused", "status=400", "event=Pass:Installed", "tenant=acme", `pattern="POST /webhooks"`} {
+			assert.Contains(t, book.String(), part, name)
+		}
+	}
+}
+
+func TestAFunctionIsNotCalledWhenADeduperHasTakenAllTheTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &slowDeduper{Deduper: verifier.NewMemoryDeduper(0, 0), takes: 10 * time.Minute}
+		called := 0
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { called++; return nil }, verifier.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "the time is up")
+		assert.Zero(t, called)
+		d.takes = 0
+		requireStatus(t, 204, send(h, eventWith("1")), "the event was released")
+		assert.Equal(t, 1, called)
+	})
+}
+
+// A slowDeduper doesn't look at its context.
+type slowDeduper struct {
+	verifier.Deduper
+	takes time.Duration
+}
+
+func (d *slowDeduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+	time.Sleep(d.takes)
+	return d.Deduper.Claim(ctx, key, lease+d.takes)
 }
 
 func TestALateSuccessIsLoggedWithoutAnError(t *testing.T) {

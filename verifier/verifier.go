@@ -32,6 +32,7 @@ import (
 type Verifier struct {
 	source       SecretSource
 	static       func(body []byte, sig walletcrew.Signature) bool // of a static source; a closure, so that fmt can't print the keys
+	odd          bool                                             // a static secret looks as if it had been copied with too much
 	maxBodyBytes int64
 }
 
@@ -45,7 +46,7 @@ var (
 	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
 	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw
 	// bytes, and nothing is decompressed that isn't verified.
-	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding")
+	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding: nothing between the platform and here may compress it")
 	// ErrUnknownTenant: the source has no secrets for the tenant in the header.
 	ErrUnknownTenant = errors.New("verifier: there are no secrets for the tenant")
 	// ErrEventNameMismatch: the header names another event than the signed body does.
@@ -89,9 +90,13 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 		if v.static, err = matcher(s.secrets()); err != nil {
 			return nil, fmt.Errorf("verifier: Static: %w", err)
 		}
+		v.odd = slices.ContainsFunc(s.secrets(), isOdd)
 	case *apiSource:
-		if s.list == nil {
+		switch {
+		case s.list == nil:
 			return nil, errors.New("verifier: FromAPI: the client is nil")
+		case s.endpoint != nil && *s.endpoint == "":
+			return nil, errors.New("verifier: FromAPI: the endpoint is empty")
 		}
 	}
 	for _, opt := range opts {
@@ -117,8 +122,11 @@ func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, sig
 // verify returns the secret that fitted, "" for a static source.
 func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig walletcrew.Signature) (walletcrew.Secret, error) {
 	if v.static != nil {
-		if v.static(body, sig) {
+		switch {
+		case v.static(body, sig):
 			return "", nil
+		case v.odd:
+			return "", fmt.Errorf("%w: %s", walletcrew.ErrSignatureMismatch, oddSecret)
 		}
 		return "", walletcrew.ErrSignatureMismatch
 	}
@@ -148,11 +156,29 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 			break
 		} // else that look had begun before, and may lack a webhook that was made since
 	}
-	if api != nil && errors.Is(err, ErrUnknownTenant) {
+	switch {
+	case api == nil:
+	case errors.Is(err, ErrUnknownTenant):
 		err = fmt.Errorf("%w: the client's own has no webhook, or none yet", err) // whatever tenant the header names
+		if api.endpoint != nil {
+			err = fmt.Errorf("%w, with the endpoint of ForEndpoint", err)
+		}
+	case errors.Is(err, walletcrew.ErrSignatureMismatch):
+		if doubt := api.doubt(); doubt != "" {
+			err = fmt.Errorf("%w, %s", err, doubt)
+		}
 	}
 	return secret, err
 }
+
+// isOdd reports whether a secret begins or ends in what files and shells put there. It may be right all the same: which characters
+// the platform uses isn't documented.
+func isOdd(secret walletcrew.Secret) bool {
+	const odd = " \t\r\n\"'`\uFEFF"
+	return strings.Trim(string(secret), odd) != string(secret)
+}
+
+const oddSecret = "a secret begins or ends in white space, a line break or a quote: is that part of it?"
 
 // sameList reports whether the two are one list, and not only equal: apiSource makes a new one at each look, and never changes one.
 func sameList(a, b []walletcrew.Secret) bool {
@@ -213,7 +239,7 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 		return nil, err
 	}
 	if int64(len(body)) > v.maxBodyBytes {
-		return nil, ErrBodyTooLarge
+		return nil, tooLarge(v.maxBodyBytes)
 	}
 	if err := v.accept(ctx, &d); err != nil {
 		return nil, err
@@ -280,6 +306,8 @@ type delivery struct {
 	signature walletcrew.Signature
 	body      []byte
 
+	authentic bool // the signature held
+
 	event  *walletcrew.Event
 	tenant string
 	secret walletcrew.Secret // that fitted; "" for a static source
@@ -344,6 +372,10 @@ func (v *Verifier) checkHeader(d *delivery) error {
 	return err
 }
 
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w: the limit is %d bytes, see WithMaxBodyBytes", ErrBodyTooLarge, limit)
+}
+
 func isIdentity(encoding string) bool {
 	return encoding == "" || strings.EqualFold(strings.TrimSpace(encoding), "identity")
 }
@@ -356,7 +388,16 @@ func (v *Verifier) receive(ctx context.Context, r *http.Request, d *delivery) er
 	if err := v.readBody(r, d); err != nil {
 		return err
 	}
-	return v.accept(ctx, d)
+	return explain(v.accept(ctx, d), r, d)
+}
+
+// explain says where a signature can't match because the body isn't what was sent.
+func explain(err error, r *http.Request, d *delivery) error {
+	if r.ContentLength < 0 || r.ContentLength == int64(len(d.body)) || !errors.Is(err, walletcrew.ErrSignatureMismatch) {
+		return err
+	}
+	return fmt.Errorf("%w: Content-Length says %d bytes, and %d were left to read: something before has read or changed the body",
+		err, r.ContentLength, len(d.body))
 }
 
 // checkRequest refuses what needs no look at the body.
@@ -366,7 +407,7 @@ func (v *Verifier) checkRequest(r *http.Request, d *delivery) error {
 	case r.Method != http.MethodPost:
 		return ErrMethodNotAllowed
 	case r.ContentLength > v.maxBodyBytes:
-		return ErrBodyTooLarge
+		return tooLarge(v.maxBodyBytes)
 	case slices.ContainsFunc(r.Header[headerEncoding.canonical], func(line string) bool { return !isIdentity(line) }):
 		return ErrEncodingNotSupported
 	}
@@ -389,6 +430,7 @@ func (v *Verifier) accept(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
+	d.authentic = true
 	d.event, err = decode(walletcrew.EventName(d.header.get(headerEventName)), d.tenant, d.body)
 	d.decodeTook = d.now().Sub(verified)
 	return err
@@ -434,7 +476,7 @@ func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:
-			return buf, ErrBodyTooLarge
+			return buf, tooLarge(limit)
 		case errors.Is(err, io.EOF):
 			return buf, nil
 		case err != nil:

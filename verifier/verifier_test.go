@@ -42,6 +42,8 @@ func TestNewRefusesWhatCouldNeverVerifyAnything(t *testing.T) {
 		"Static with an unset variable":  {source: verifier.Static(""), says: "Static", is: walletcrew.ErrNoSecret},
 		"Static with one of two not set": {source: verifier.Static(knownSecret, ""), says: "Static", is: walletcrew.ErrNoSecret},
 		"FromAPI without a client":       {source: verifier.FromAPI(nil), says: "the client is nil"},
+		"FromAPI for no endpoint":        {source: verifier.FromAPI(new(fakeAPI).client(t), verifier.ForEndpoint("")), says: "the endpoint is empty"},
+		"Static with a log's word":       {source: verifier.Static("[redacted]"), says: "is lost", is: walletcrew.ErrNoSecret},
 		"a limit of 0":                   {source: verifier.Static(knownSecret), opts: []verifier.Option{verifier.WithMaxBodyBytes(0)}, says: "at least 1"},
 		"a negative limit":               {source: verifier.Static(knownSecret), opts: []verifier.Option{verifier.WithMaxBodyBytes(-1)}, says: "at least 1"},
 		"a good limit, then a bad one": {
@@ -61,6 +63,60 @@ func TestNewRefusesWhatCouldNeverVerifyAnything(t *testing.T) {
 			}
 			assert.NotContains(t, err.Error(), string(knownSecret))
 		})
+	}
+}
+
+func TestASecretThatWasCopiedWithTooMuchIsTakenButPointedOut(t *testing.T) {
+	t.Parallel()
+	for secret, odd := range map[walletcrew.Secret]bool{
+		knownSecret: false, "a b": false, knownSecret + "\n": true, " " + knownSecret: true, `"` + knownSecret + `"`: true, "\uFEFF" + knownSecret: true,
+	} {
+		body, book := []byte(knownBody), new(logbook)
+		v := verifierOf(t, verifier.Static(otherSecret, secret))
+		require.NoError(t, v.Verify(t.Context(), "", body, walletcrew.Sign(secret, body)), "which characters the platform uses isn't documented: %q", string(secret))
+		err := v.Verify(t.Context(), "", body, nowhere)
+		require.ErrorIs(t, err, walletcrew.ErrSignatureMismatch)
+		assert.Equal(t, 401, verifier.StatusCode(err))
+		verifier.NewHandler(v, succeed, verifier.WithLogger(book.logger()))
+		if odd {
+			require.ErrorContains(t, err, "line break or a quote")
+			assert.Contains(t, book.String(), "line break or a quote", "it is seen at start, too")
+			noSecretIn(t, err.Error()+book.String(), "what is said of it")
+		} else {
+			assert.Equal(t, walletcrew.ErrSignatureMismatch, err)
+			assert.Empty(t, book.String())
+		}
+	}
+}
+
+func TestAMismatchSaysThatTheBodyIsNotWhatCame(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, verifier.Static(knownSecret))
+	for name, test := range map[string]struct {
+		announced int64
+		left      string
+		says      string // besides
+	}{
+		"read before":            {int64(len(knownBody)), "", "Content-Length says 136 bytes, and 0 were left to read"},
+		"changed":                {int64(len(knownBody)), "{}", "and 2 were left to read"},
+		"another of this length": {2, "{}", ""},
+		"chunked":                {-1, "{}", ""},
+	} {
+		r := posted([]byte(knownBody))
+		r.ContentLength, r.Body = test.announced, io.NopCloser(strings.NewReader(test.left))
+		_, err := v.Event(r)
+		require.ErrorIs(t, err, walletcrew.ErrSignatureMismatch, name)
+		if test.says == "" {
+			assert.Equal(t, walletcrew.ErrSignatureMismatch, err, name)
+		} else {
+			assert.ErrorContains(t, err, test.says, name)
+		}
+		book := new(logbook)
+		r = posted([]byte(knownBody))
+		r.ContentLength, r.Body = test.announced, io.NopCloser(strings.NewReader(test.left))
+		requireStatus(t, 401, send(verifier.NewHandler(v, succeed, verifier.WithLogger(book.logger())), r), name)
+		assert.Contains(t, book.String(), test.says, name)
+		assert.Contains(t, book.String(), fmt.Sprintf("bytes=%d", len(test.left)), name)
 	}
 }
 
