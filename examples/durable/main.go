@@ -183,7 +183,7 @@ func worker(ctx context.Context, stream *jetstream.Stream, observe func(context.
 	})
 	mux.HandleFunc(walletcrew.AllEvents, func(_ context.Context, e *walletcrew.Event) error {
 		log.Printf("worker:   %s (%s): %d members", e.Name, e.ID, len(e.Members()))
-		return nil
+		return e.DataErr // of one that the function above couldn't take: it ends among the dead letters, not unseen
 	})
 	consumer, err := jetstream.NewConsumer(ctx, stream, mux.Handle, jetstream.ConsumerConfig{
 		Name:     "example",

@@ -105,6 +105,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return tour(ctx, out)
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("what is %q? Flags begin with -, as -list", flags.Arg(0))
+	}
 
 	opts := []walletcrew.Option{walletcrew.WithUserAgent("walletcrew-manage")}
 	if *verbose {

@@ -56,6 +56,7 @@ func TestFlagsActOnThePlatformOfTheEnvironment(t *testing.T) {
 	assert.Empty(t, platform.Webhooks())
 	assert.Contains(t, do("-delete", second.ID), "there is none")
 
+	require.ErrorContains(t, run(t.Context(), []string{"list"}, &bytes.Buffer{}), `what is "list"`, "a flag without its dash does nothing, and says so")
 	require.Error(t, run(t.Context(), []string{"-patch", "x"}, &bytes.Buffer{}), "a patch that changes nothing is refused")
 	require.Error(t, run(t.Context(), []string{"-finish", "x"}, &bytes.Buffer{}))
 }

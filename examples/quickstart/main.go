@@ -155,7 +155,7 @@ func receiverMux(say func(format string, args ...any)) *verifier.Mux {
 	})
 	mux.HandleFunc(walletcrew.AllEvents, func(_ context.Context, e *walletcrew.Event) error {
 		say("%d members in a %T", len(e.Members()), e.Data)
-		return nil
+		return e.DataErr // of one that a function above couldn't take: it isn't acknowledged unseen
 	})
 	return mux
 }

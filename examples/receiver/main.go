@@ -1,5 +1,6 @@
 // Receiver is what a team would deploy: one endpoint that verifies, deduplicates and handles the platform's webhooks, with
-// logs, a health check, time limits, and a shutdown that finishes what is in flight.
+// logs, a health check, time limits, and a shutdown that finishes what is in flight. While the platform's API is away it goes on: what
+// is subscribed is still delivered.
 //
 //	WALLETCREW_SECRET=… go run ./examples/receiver
 //
@@ -7,7 +8,7 @@
 //
 //	WALLETCREW_SECRET      the webhook's secret; several, separated by commas, while one is rotated. Or, to read them from the API:
 //	WALLETCREW_TENANT_ID   with WALLETCREW_API_KEY and, for another server than production, WALLETCREW_BASE_URL
-//	WALLETCREW_ENDPOINT    with the API: the public URL of this receiver; its webhook is kept in order at start
+//	WALLETCREW_ENDPOINT    with the API: the public URL of this receiver; its webhook is kept in order at start, and only its secrets count
 //	LISTEN                 the address to listen on, default :8080
 package main
 
@@ -22,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,14 +55,28 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, logger, listener, routes(v, handlers(logger), logger), subscribe)
+	var running sync.WaitGroup
+	return serve(ctx, logger, listener, routes(v, counted(&running, handlers(logger)), logger), subscribe, &running)
+}
+
+// counted lets the shutdown know of functions that go on after their delivery was answered: it took too long, or the sender hung up.
+func counted(running *sync.WaitGroup, fn verifier.HandlerFunc) verifier.HandlerFunc {
+	return func(ctx context.Context, e *walletcrew.Event) error {
+		running.Add(1)
+		defer running.Done()
+		return fn(ctx, e)
+	}
 }
 
 // secrets takes them from the environment, or from the API. Subscribe keeps the webhook in order, if there is an endpoint to
 // subscribe.
 func secrets(logger *slog.Logger) (source verifier.SecretSource, subscribe func(context.Context) error, err error) {
 	subscribe = func(context.Context) error { return nil }
+	endpoint := os.Getenv("WALLETCREW_ENDPOINT")
 	if list := os.Getenv("WALLETCREW_SECRET"); list != "" {
+		if endpoint != "" {
+			return nil, nil, errors.New("WALLETCREW_SECRET and WALLETCREW_ENDPOINT are both set: without the first, the secret is read from the API")
+		}
 		var static []walletcrew.Secret
 		for secret := range strings.SplitSeq(list, ",") {
 			static = append(static, walletcrew.Secret(strings.TrimSpace(secret)))
@@ -71,20 +87,47 @@ func secrets(logger *slog.Logger) (source verifier.SecretSource, subscribe func(
 	if err != nil {
 		return nil, nil, fmt.Errorf("set WALLETCREW_SECRET, or WALLETCREW_TENANT_ID and WALLETCREW_API_KEY: %w", err)
 	}
-	if endpoint := os.Getenv("WALLETCREW_ENDPOINT"); endpoint != "" {
-		subscribe = func(ctx context.Context) error {
-			result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
-				Endpoint: endpoint,
-				Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.AllCustomerEvents},
-			})
-			if err != nil {
-				return err
-			}
-			logger.Info("webhook", "id", result.Webhook.ID, "action", result.Action, "duplicates", result.Duplicates)
+	if endpoint == "" {
+		return verifier.FromAPI(client), subscribe, nil
+	}
+	subscribe = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		defer cancel()
+		result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
+			Endpoint: endpoint,
+			Events:   []walletcrew.EventName{walletcrew.AllPassEvents, walletcrew.AllCustomerEvents},
+		})
+		if err != nil {
+			return err
+		}
+		logger.Info("webhook", "id", result.Webhook.ID, "action", result.Action, "enabled", result.Webhook.Enabled, "duplicates", result.Duplicates)
+		return nil
+	}
+	return verifier.FromAPI(client, verifier.ForEndpoint(endpoint)), subscribe, nil
+}
+
+// keepTrying subscribes until that succeeds. Only a mistake that waiting doesn't mend is an error.
+func keepTrying(ctx context.Context, logger *slog.Logger, subscribe func(context.Context) error) error {
+	for {
+		err := subscribe(ctx)
+		if err == nil || isMistake(err) {
+			return err
+		}
+		logger.Warn("the webhook can't be looked after now; deliveries are received all the same", "error", err, "again_in", pause.String())
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
 			return nil
 		}
 	}
-	return verifier.FromAPI(client), subscribe, nil
+}
+
+const pause = time.Minute
+
+func isMistake(err error) bool {
+	_, invalid := errors.AsType[*walletcrew.ValidationError](err)
+	return invalid || errors.Is(err, walletcrew.ErrUnauthorized) || errors.Is(err, walletcrew.ErrForbidden) ||
+		errors.Is(err, walletcrew.ErrNotFound) || errors.Is(err, walletcrew.ErrBadRequest)
 }
 
 // handlers is where your own code goes. What takes longer than a few seconds is better handed over: see examples/durable.
@@ -120,7 +163,9 @@ func routes(v *verifier.Verifier, fn verifier.HandlerFunc, logger *slog.Logger) 
 }
 
 // serve subscribes when it listens, so that the first delivery finds it, and ends when ctx does, after what is in flight.
-func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler, subscribe func(context.Context) error) error {
+func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler,
+	subscribe func(context.Context) error, running *sync.WaitGroup,
+) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -134,9 +179,7 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, hand
 	go func() { failed <- server.Serve(listener) }()
 	logger.Info("listening", "address", listener.Addr().String())
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-		defer cancel()
-		if err := subscribe(ctx); err != nil {
+		if err := keepTrying(ctx, logger, subscribe); err != nil {
 			failed <- fmt.Errorf("subscribe: %w", err)
 		}
 	}()
@@ -149,5 +192,13 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, hand
 	logger.Info("shutting down")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(ctx))
+	err = errors.Join(err, server.Shutdown(ctx))
+	late := make(chan struct{})
+	go func() { running.Wait(); close(late) }()
+	select {
+	case <-late:
+	case <-ctx.Done():
+		err = errors.Join(err, errors.New("a function is still running"))
+	}
+	return err
 }

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,8 +30,9 @@ func start(t *testing.T, fn verifier.HandlerFunc) (url string, stop func() error
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	var running sync.WaitGroup
 	go func() {
-		ended <- serve(ctx, logger, listener, routes(v, fn, logger), func(context.Context) error { return nil })
+		ended <- serve(ctx, logger, listener, routes(v, counted(&running, fn), logger), func(context.Context) error { return nil }, &running)
 	}()
 	return "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
 }
@@ -82,6 +86,59 @@ func TestTheShutdownFinishesWhatIsInFlight(t *testing.T) {
 	assert.NoError(t, <-stopped)
 }
 
+func TestTheShutdownWaitsForAFunctionWhoseSenderHungUp(t *testing.T) {
+	t.Parallel()
+	began, hungUp, goOn := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	url, stop := start(t, func(ctx context.Context, _ *walletcrew.Event) error {
+		close(began)
+		<-ctx.Done()
+		close(hungUp)
+		<-goOn
+		return nil
+	})
+	ctx, hangUp := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/webhooks/walletcrew", strings.NewReader(`{"__id":"1"}`))
+	require.NoError(t, err)
+	req.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign("secret", []byte(`{"__id":"1"}`)))
+	go func() {
+		<-began
+		hangUp()
+	}()
+	resp, err := http.DefaultClient.Do(req)
+	if err == nil {
+		require.NoError(t, resp.Body.Close())
+	}
+	require.ErrorIs(t, err, context.Canceled)
+	<-hungUp
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	select {
+	case err := <-stopped:
+		require.Fail(t, "it stopped before the function had ended", "%v", err)
+	case <-time.After(50 * time.Millisecond): // a receiver that doesn't wait has stopped by then, or this test passes by luck
+	}
+	close(goOn)
+	assert.NoError(t, <-stopped)
+}
+
+func TestItGoesOnWhileTheAPIIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		err := keepTrying(t.Context(), slog.New(slog.DiscardHandler), func(context.Context) error {
+			if tries++; tries < 5 {
+				return errors.New("connection refused")
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		assert.Equal(t, 5, tries)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Hour, cancel)
+		require.NoError(t, keepTrying(ctx, slog.New(slog.DiscardHandler), func(context.Context) error { return errors.New("connection refused") }), "it ends with the service")
+	})
+}
+
 func TestItKeepsItsWebhookInOrder(t *testing.T) {
 	platform := walletcrewtest.NewServer()
 	defer platform.Close()
@@ -102,9 +159,8 @@ func TestItEndsWhenItCannotSubscribe(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	refused := errors.New("no scope")
-	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener, http.NotFoundHandler(), func(context.Context) error { return refused })
-	require.ErrorIs(t, err, refused)
+	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener, http.NotFoundHandler(), func(context.Context) error { return walletcrew.ErrForbidden }, new(sync.WaitGroup))
+	require.ErrorIs(t, err, walletcrew.ErrForbidden)
 }
 
 func TestItDoesNotStartWithoutSecrets(t *testing.T) {
@@ -118,4 +174,7 @@ func TestItDoesNotStartWithoutSecrets(t *testing.T) {
 	t.Setenv("WALLETCREW_SECRET", "one,,two")
 	err = run(t.Context(), slog.New(slog.DiscardHandler))
 	require.ErrorIs(t, err, walletcrew.ErrNoSecret, strings.TrimSpace("an empty secret in the list is a mistake"))
+
+	t.Setenv("WALLETCREW_ENDPOINT", "https://shop.example/webhooks/walletcrew")
+	require.ErrorContains(t, run(t.Context(), slog.New(slog.DiscardHandler)), "both set", "no webhook would be looked after, and nobody would see it")
 }
