@@ -16,6 +16,9 @@ import (
 //
 // Its strings, ID and those of Data, are parts of one copy of the body: keep strings.Clone of one that outlives the event, or all of
 // the body stays in memory.
+//
+// To hand it over to a queue or a table of your own, keep Name, TenantID and Raw, from which ParseEvent makes it again: encoding/json
+// writes an Event, but can't read one.
 type Event struct {
 	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its
 	// type isn't documented: a string is taken as it is, a number as its JSON text. "" where there

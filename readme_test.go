@@ -18,7 +18,7 @@ import (
 
 // imports are what a snippet may use without saying so.
 var snippetImports = map[string]string{
-	"context": "context", "errors": "errors", "http": "net/http", "httptest": "net/http/httptest", "log": "log", "os": "os",
+	"bytes": "bytes", "context": "context", "errors": "errors", "io": "io", "http": "net/http", "httptest": "net/http/httptest", "log": "log", "os": "os",
 	"testing": "testing", "walletcrew": "github.com/thewalletcrew/walletcrew-go",
 	"verifier":       "github.com/thewalletcrew/walletcrew-go/verifier",
 	"walletcrewtest": "github.com/thewalletcrew/walletcrew-go/walletcrewtest",

@@ -19,6 +19,8 @@ import (
 // Key is the event's "__id" within a scope that the sender can't choose: for [Static] one scope, for [SecretFunc] the tenant,
 // for [FromAPI] the client's tenant, for any other source the secret that fitted. It is printable ASCII without spaces, of at most
 // 512 bytes. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
+//
+// All three must return when ctx ends: until then the delivery isn't answered.
 type Deduper interface {
 	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease
 	// hasn't run out. It is atomic: of several at once, one gets it. After an error the lease may

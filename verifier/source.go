@@ -11,7 +11,8 @@ import (
 // A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use. TenantID is
 // what the delivery's header says, unverified: use it to choose, and for nothing else. No secrets and no error means that the
 // tenant isn't known: the delivery is refused with [ErrUnknownTenant] (401). An error means that nothing can be said:
-// [ErrSecretsUnavailable] (503), and the platform delivers again. The slice is only read.
+// [ErrSecretsUnavailable] (503), and the platform delivers again. The slice is only read. It must return when ctx ends: until then
+// the delivery isn't answered.
 type SecretSource interface {
 	Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }

@@ -22,7 +22,7 @@ import (
 //   - Another event name: refused with [ErrEventNameMismatch] where the body names the event itself ("__eventName", which isn't
 //     documented). Where it doesn't, the name in the header is all there is, and a captured Pass:Installed could come as a
 //     Pass:Uninstalled. Its "__id" is still the same: with a [Deduper], an event that was handled isn't handled again under
-//     another name.
+//     another name. (And one that wasn't handled yet is used up by a delivery under a name that your function acknowledges.)
 //   - Another tenant: with [SecretFunc] the secret must be one of that tenant's, so it is refused unless tenants share a secret
 //     (don't). With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
 //     choose a customer's data by it. Deduplication doesn't rely on it.
