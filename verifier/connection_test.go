@@ -27,74 +27,73 @@ import (
 
 func TestTheTimeOfOneDeliveryDoesNotEndItsConnection(t *testing.T) {
 	t.Parallel()
-	var hang atomic.Bool
-	source := verifier.SecretFunc(func(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
-		if hang.Load() {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return []walletcrew.Secret{knownSecret}, nil
-	})
-	const limit = 100 * time.Millisecond
-	h := verifier.NewHandler(verifierOf(t, source), func(ctx context.Context, _ *walletcrew.Event) error {
-		return context.Cause(ctx)
-	}, verifier.WithTimeout(limit), verifier.WithLogger(silentLog()))
-	for name, outer := range map[string]http.Handler{
-		"no body": h,
-		"a middleware read the body": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				t.Error(err)
-			}
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			h.ServeHTTP(w, r)
-		}),
-	} {
-		t.Run(name, func(t *testing.T) { // one after the other: they share hang
-			mux := http.NewServeMux()
-			mux.Handle("/webhooks", outer)
-			mux.HandleFunc("/other", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, context.Cause(r.Context())) })
-			server := httptest.NewServer(mux)
-			defer server.Close()
-			conn := dial(t, server)
-			ask := func(path string, r *http.Request, body string) (int, string) {
-				r.URL.Path = path
-				conn.head(r, len(body))
-				conn.write(body)
-				answer := conn.answer()
-				text, err := io.ReadAll(answer.Body)
-				require.NoError(t, err)
-				return answer.StatusCode, string(text)
-			}
-			body := ""
-			if name != "no body" {
-				body = knownBody
-			}
-			hang.Store(true)
-			status, _ := ask("/webhooks", posted([]byte(body)), body)
-			require.Equal(t, 503, status, "the secrets can't be had in time")
-			hang.Store(false)
-			time.Sleep(limit)
-			status, _ = ask("/webhooks", posted([]byte(knownBody)), knownBody)
-			assert.Equal(t, 204, status, "the next delivery on the connection")
-			_, cause := ask("/other", posted(nil), "")
-			assert.Equal(t, "<nil>", cause, "the context of another handler's request")
+	for name, body := range map[string]string{"no body": "", "a middleware read the body": knownBody} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const limit = 10 * time.Second
+				var hang atomic.Bool
+				source := verifier.SecretFunc(func(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
+					if hang.Load() {
+						<-ctx.Done()
+						time.Sleep(time.Millisecond) // a read deadline that was left behind comes first
+						return nil, ctx.Err()
+					}
+					return []walletcrew.Secret{knownSecret}, nil
+				})
+				h := verifier.NewHandler(verifierOf(t, source), func(ctx context.Context, _ *walletcrew.Event) error {
+					return context.Cause(ctx)
+				}, verifier.WithTimeout(limit), verifier.WithLogger(silentLog()))
+				outer := h
+				if body != "" {
+					outer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						body, err := io.ReadAll(r.Body)
+						if err != nil {
+							t.Error(err)
+						}
+						r.Body = io.NopCloser(bytes.NewReader(body))
+						h.ServeHTTP(w, r)
+					})
+				}
+				mux := http.NewServeMux()
+				mux.Handle("/webhooks", outer)
+				mux.HandleFunc("/other", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, context.Cause(r.Context())) })
+				conn := pipeServer(t, &http.Server{Handler: mux})
+				ask := func(path string, r *http.Request, body string) (int, string) {
+					r.URL.Path = path
+					conn.head(r, len(body))
+					conn.write(body)
+					answer := conn.answer()
+					text, err := io.ReadAll(answer.Body)
+					require.NoError(t, err)
+					return answer.StatusCode, string(text)
+				}
+				hang.Store(true)
+				status, _ := ask("/webhooks", posted([]byte(body)), body)
+				require.Equal(t, 503, status, "the secrets can't be had in time")
+				hang.Store(false)
+				time.Sleep(limit)
+				status, _ = ask("/webhooks", posted([]byte(knownBody)), knownBody)
+				assert.Equal(t, 204, status, "the next delivery on the connection")
+				_, cause := ask("/other", posted(nil), "")
+				assert.Equal(t, "<nil>", cause, "the context of another handler's request")
+			})
 		})
 	}
 }
 
 func TestARefusedDeliveryWhoseBodyDoesNotComeIsAnsweredInTime(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(handlerOf(t, succeed, verifier.WithTimeout(200*time.Millisecond)))
-	defer server.Close()
-	w := dial(t, server)
-	r := posted([]byte(knownBody))
-	r.Header.Del(walletcrew.HeaderSignature)
-	w.head(r, 100)
-	w.write("{") // net/http reads what is left of a body before it answers
-	began := time.Now()
-	requireStatus(t, 401, w.answer(), "the header alone shows it")
-	assert.Less(t, time.Since(began), 5*time.Second)
+	synctest.Test(t, func(t *testing.T) {
+		w := pipeServer(t, &http.Server{Handler: handlerOf(t, succeed)})
+		r := posted([]byte(knownBody))
+		r.Header.Del(walletcrew.HeaderSignature)
+		began := time.Now()
+		w.head(r, 100)
+		w.write("{") // net/http reads what is left of a body before it answers
+		requireStatus(t, 401, w.answer(), "the header alone shows it")
+		assert.Equal(t, 25*time.Second, time.Since(began), "how long the rest of the body was waited for")
+	})
 }
 
 func TestASourceThatDiscardsAcknowledgesNothing(t *testing.T) {

@@ -895,18 +895,17 @@ func TestADeduperThatPanicsLateDoesNotEndTheProcess(t *testing.T) {
 func TestSettlingGoesOnWhenTheRequestHasEnded(t *testing.T) {
 	t.Parallel()
 	for want, result := range map[string]error{"complete": nil, "release": errors.New("disk full")} {
-		ctx, hangUp := context.WithCancel(t.Context())
-		d := new(fakeDeduper)
-		ended := make(chan struct{})
-		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
-			defer close(ended)
-			hangUp()
-			return result
-		}, verifier.WithDeduper(d))
-		send(h, eventWith("1").WithContext(ctx))
-		<-ended
-		assert.Eventually(t, func() bool { return len(d.did()) == 2 }, 5*time.Second, time.Millisecond)
-		assert.Equal(t, []string{"claim", want}, d.did(), "that the sender hung up doesn't undo what was done")
+		synctest.Test(t, func(t *testing.T) {
+			ctx, hangUp := context.WithCancel(t.Context())
+			d := new(fakeDeduper)
+			h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+				hangUp()
+				return result
+			}, verifier.WithDeduper(d))
+			send(h, eventWith("1").WithContext(ctx))
+			synctest.Wait()
+			assert.Equal(t, []string{"claim", want}, d.did(), "that the sender hung up doesn't undo what was done")
+		})
 	}
 }
 

@@ -333,7 +333,7 @@ func talk(t *testing.T, address string, h hostile) []int {
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
