@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,25 +385,38 @@ func TestFromAPIGoesOnAfterAClientThatEndedItsGoroutine(t *testing.T) {
 // A framework's context that is used for the next request once this one has been answered, as gin's is.
 type reusedContext struct {
 	context.Context
-	values map[any]any
+	t    *testing.T
+	over atomic.Bool
 }
 
-func (c *reusedContext) Value(key any) any { return c.values[key] }
+func (c *reusedContext) Value(key any) any {
+	assert.False(c.t, c.over.Load(), "the look reads a context that may be the next request's")
+	return c.Context.Value(key)
+}
 
 func TestFromAPITakesNothingOfADeliveryThatIsOver(t *testing.T) {
 	t.Parallel()
 	server := walletcrewtest.NewServer()
 	defer server.Close()
-	server.Fail(walletcrewtest.Fault{Delay: 30 * time.Millisecond, StatusCode: 503}) // so that the look tries again
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	reused := &reusedContext{ctx, map[any]any{}}
-	v := verifierOf(t, verifier.FromAPI(server.Client()))
+	server.Fail(walletcrewtest.Fault{StatusCode: 503}) // so that the look tries again
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	reused := &reusedContext{Context: ctx, t: t}
+	var attempts atomic.Int32
+	goOn := make(chan struct{})
+	client := server.Client(walletcrew.WithHTTPClient(&http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+		if attempts.Add(1) == 1 {
+			hangUp()
+			<-goOn
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})}))
+	v := verifierOf(t, verifier.FromAPI(client))
 	require.ErrorIs(t, v.Verify(reused, "t", []byte("{}"), nowhere), verifier.ErrSecretsUnavailable)
-	for range 50 { // the race detector sees it, if the look reads them
-		reused.values["next"] = "request"
-		time.Sleep(time.Millisecond)
-	}
+	reused.over.Store(true)
+	close(goOn)
+	require.ErrorIs(t, v.Verify(t.Context(), "t", []byte("{}"), nowhere), verifier.ErrUnknownTenant, "the look goes on, for the next")
+	assert.GreaterOrEqual(t, attempts.Load(), int32(2), "it has tried again")
 }
 
 func TestFromAPIAPanicOfTheClientIsAnErrorAndNotTheEndOfTheProcess(t *testing.T) {
