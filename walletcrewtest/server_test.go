@@ -1,8 +1,11 @@
 package walletcrewtest_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -399,10 +402,21 @@ func TestServersHaveTheirOwnKeys(t *testing.T) {
 func TestCloseMayBeCalledAgain(t *testing.T) {
 	t.Parallel()
 	s := walletcrewtest.NewServer()
+	errAnother := errors.New("the port may be another test's server's by now")
+	dials := 0
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, errAnother
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	client := s.Client(walletcrew.WithRetries(0, 0, 0), walletcrew.WithHTTPClient(&http.Client{Transport: transport}))
+	_, err := client.Webhooks.List(t.Context(), nil)
+	require.NoError(t, err)
 	s.Close()
 	s.Close()
-	_, err := s.Client(walletcrew.WithRetries(0, 0, 0)).Webhooks.List(t.Context(), nil)
-	require.Error(t, err)
+	_, err = client.Webhooks.List(t.Context(), nil)
+	require.Error(t, err, "nothing is served on the connection that there was")
 	_, err = s.Emit(t.Context(), walletcrew.EventPassCreated, nil)
 	require.ErrorContains(t, err, "closed")
 }
