@@ -2,6 +2,7 @@ package walletcrew_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -763,12 +765,11 @@ func TestAThousandCallsWithFaults(t *testing.T) {
 			all := make([]*caller, callers)
 			var wg sync.WaitGroup
 			for i := range all {
-				all[i] = &caller{
-					t: t, name: fmt.Sprint("caller", i), known: map[string]*knowledge{}, maybe: map[string]bool{},
-					// Seldom enough retries, so that there are errors to look at.
-					service: s.Client(walletcrew.WithRetries(i%3, 0, time.Millisecond),
-						walletcrew.WithHTTPClient(&http.Client{Transport: transport, Timeout: 200 * time.Millisecond})).Webhooks,
-				}
+				c := &caller{t: t, name: fmt.Sprint("caller", i), known: map[string]*knowledge{}, maybe: map[string]bool{}}
+				// Seldom enough retries, so that there are errors to look at.
+				c.service = s.Client(walletcrew.WithRetries(i%3, 0, time.Millisecond),
+					walletcrew.WithHTTPClient(&http.Client{Transport: c.noting(transport), Timeout: 200 * time.Millisecond})).Webhooks
+				all[i] = c
 				wg.Go(func() {
 					for range calls {
 						all[i].call()
@@ -785,7 +786,7 @@ func TestAThousandCallsWithFaults(t *testing.T) {
 			}
 			for _, w := range s.Webhooks() {
 				if k := known[w.ID]; k != nil {
-					assert.Contains(t, k.states, w, "webhook %s isn't as the results imply", w.ID)
+					k.mustAllow(t, w)
 					delete(known, w.ID)
 					continue
 				}
@@ -816,7 +817,33 @@ type caller struct {
 // knowledge is what is known of one webhook.
 type knowledge struct {
 	states    []walletcrew.Webhook // one of these it is
+	late      []string             // descriptions that it may have instead, at any time
 	maybeGone bool
+}
+
+// noting notes the PATCH that wasn't answered in time: where the machine stood still, the server may come to it after those that follow.
+func (c *caller) noting(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if err != nil && !errors.Is(err, io.EOF) && r.Method == http.MethodPatch { // EOF is a connection that the server closed
+			body, err := r.GetBody()
+			var patch struct{ Description string }
+			if assert.NoError(c.t, err) && assert.NoError(c.t, json.NewDecoder(body).Decode(&patch)) {
+				k := c.known[path.Base(r.URL.Path)]
+				k.late = append(k.late, patch.Description)
+			}
+		}
+		return resp, err
+	})
+}
+
+// mustAllow checks that the webhook may be as it is.
+func (k *knowledge) mustAllow(t *testing.T, w walletcrew.Webhook) {
+	t.Helper()
+	if slices.Contains(k.late, w.Description) {
+		w.Description = k.states[0].Description
+	}
+	assert.Contains(t, k.states, w, "webhook %s isn't as the results imply", w.ID)
 }
 
 func (c *caller) call() {
@@ -839,7 +866,7 @@ func (c *caller) call() {
 	case op < 9:
 		w, err := c.service.Get(ctx, id)
 		if c.ok(err) {
-			assert.Contains(c.t, c.known[id].states, *w)
+			c.known[id].mustAllow(c.t, *w)
 		}
 		c.gone(id, err)
 	case op < 11:
@@ -852,7 +879,7 @@ func (c *caller) call() {
 		}
 		for id, k := range c.known {
 			if w, ok := seen[id]; ok {
-				assert.Contains(c.t, k.states, w)
+				k.mustAllow(c.t, w)
 			} else {
 				assert.True(c.t, k.maybeGone, "webhook %s isn't in the list, and no result says that it is gone", id)
 			}
@@ -862,7 +889,9 @@ func (c *caller) call() {
 		w, err := c.service.Patch(ctx, id, walletcrew.WebhookPatch{Description: &text})
 		switch k := c.known[id]; {
 		case c.ok(err):
-			assert.Equal(c.t, text, w.Description)
+			if !slices.Contains(k.late, w.Description) {
+				assert.Equal(c.t, text, w.Description)
+			}
 			k.states = []walletcrew.Webhook{*w}
 		case errors.Is(err, walletcrew.ErrOutcomeUnknown):
 			for _, state := range k.states {
