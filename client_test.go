@@ -632,7 +632,9 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		_ = client.Do(context.Background(), "GET", "things", nil, &out)
 	}
 	assert.GreaterOrEqual(t, requests.Load(), int32(20))
-	assert.EqualValues(t, 1, connections.Load(), "one connection serves all calls, failed ones included")
+	// A call whose answer ends its connection would come four times. Net/http by itself gives one up when the goroutine that wrote the
+	// request stands still for 50 ms.
+	assert.Less(t, connections.Load(), int32(4), "one connection serves all calls, failed ones included")
 }
 
 func TestAnAnswerThatSwitchesProtocolsDoesNotHang(t *testing.T) {

@@ -357,7 +357,7 @@ func TestDiagnoseOfAMebibyteTakesUnderTwoSeconds(t *testing.T) {
 		"a secret of many kinds":  {list, ` "0011223344556677"` + "\n"},
 	} {
 		took := time.Hour
-		for tries := 0; took >= most && tries < 3; tries++ { // the machine may have had something else to do
+		for tries := 0; took >= most && tries < 10; tries++ { // the machine may have had something else to do
 			began := time.Now()
 			verifier.Diagnose([]byte(tt.body), nowhere, tt.secret)
 			took = min(took, time.Since(began))

@@ -642,15 +642,18 @@ func TestAPromisedLengthAllocatesNothingUntilSomethingComes(t *testing.T) {
 		{1 << 40, 70 << 10, 4 << 20},
 		{math.MaxInt64, 0, 1 << 10}, // over the limit
 	} {
-		r := posted(nil)
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, tt.sent))), tt.length
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err := v.Event(r)
-		runtime.ReadMemStats(&after)
-		require.Error(t, err)
-		assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(tt.most),
-			"a request that promises %d bytes and sends %d", tt.length, tt.sent)
+		allocated := uint64(math.MaxUint64)
+		for range 5 { // what a test before leaves running may allocate, but not each time
+			r := posted(nil)
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, tt.sent))), tt.length
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := v.Event(r)
+			runtime.ReadMemStats(&after)
+			require.Error(t, err)
+			allocated = min(allocated, after.TotalAlloc-before.TotalAlloc)
+		}
+		assert.LessOrEqual(t, allocated, uint64(tt.most), "a request that promises %d bytes and sends %d", tt.length, tt.sent)
 	}
 }
 
