@@ -190,14 +190,14 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, hand
 	case <-ctx.Done():
 	}
 	logger.Info("shutting down")
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second) // not ctx: the goroutine above reads that
 	defer cancel()
-	err = errors.Join(err, server.Shutdown(ctx))
+	err = errors.Join(err, server.Shutdown(grace))
 	late := make(chan struct{})
 	go func() { running.Wait(); close(late) }()
 	select {
 	case <-late:
-	case <-ctx.Done():
+	case <-grace.Done():
 		err = errors.Join(err, errors.New("a function is still running"))
 	}
 	return err

@@ -163,6 +163,22 @@ func TestItEndsWhenItCannotSubscribe(t *testing.T) {
 	require.ErrorIs(t, err, walletcrew.ErrForbidden)
 }
 
+func TestASubscriptionThatBeginsAtTheEndHasNotTheShutdownsTime(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 { // since which of the two comes first is chance
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		asked := make(chan context.Context, 1)
+		_ = serve(ended, slog.New(slog.DiscardHandler), listener, http.NotFoundHandler(), func(ctx context.Context) error {
+			asked <- ctx
+			return nil
+		}, new(sync.WaitGroup))
+		assert.Same(t, ended, <-asked)
+	}
+}
+
 func TestItDoesNotStartWithoutSecrets(t *testing.T) {
 	for _, env := range []string{"WALLETCREW_SECRET", "WALLETCREW_TENANT_ID", "WALLETCREW_API_KEY"} {
 		t.Setenv(env, "")
