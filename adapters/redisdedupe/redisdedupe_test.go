@@ -80,17 +80,25 @@ func TestReplicasGetAKeyOnce(t *testing.T) {
 
 func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
 	t.Parallel()
-	client := newClient(t)
-	d := newDeduper(t, client, redisdedupe.WithRetention(300*time.Millisecond))
-	claim := claimed(t, d, "key", time.Minute)
-	require.NoError(t, d.Complete(t.Context(), "key", claim.Token))
-	again, err := d.Claim(t.Context(), "key", time.Minute)
-	require.NoError(t, err)
-	assert.Equal(t, verifier.Done, again.State)
-	require.Eventually(t, func() bool {
-		again, err := d.Claim(t.Context(), "key", time.Minute)
-		return err == nil && again.State == verifier.Claimed
-	}, 5*time.Second, 20*time.Millisecond, "after the retention it can be claimed again")
+	const retention = 300 * time.Millisecond
+	d := newDeduper(t, newClient(t), redisdedupe.WithRetention(retention))
+	for try := 0; ; try++ { // until the test has been quicker than the retention
+		key := fmt.Sprint("key-", try)
+		claim := claimed(t, d, key, time.Minute)
+		began := time.Now()
+		require.NoError(t, d.Complete(t.Context(), key, claim.Token))
+		again, err := d.Claim(t.Context(), key, time.Minute)
+		require.NoError(t, err)
+		if again.State == verifier.Claimed && time.Since(began) >= retention {
+			continue
+		}
+		require.Equal(t, verifier.Done, again.State)
+		require.Eventually(t, func() bool {
+			again, err := d.Claim(t.Context(), key, time.Minute)
+			return err == nil && again.State == verifier.Claimed
+		}, patience, 20*time.Millisecond, "after the retention it can be claimed again")
+		return
+	}
 }
 
 func TestEveryKeyExpires(t *testing.T) {
@@ -100,9 +108,9 @@ func TestEveryKeyExpires(t *testing.T) {
 	d, err := redisdedupe.New(client, redisdedupe.WithPrefix(prefix), redisdedupe.WithRetention(time.Hour))
 	require.NoError(t, err)
 	claim := claimed(t, d, "key", time.Minute)
-	assert.InDelta(t, 61*time.Minute, client.PTTL(t.Context(), prefix+"key").Val(), float64(5*time.Second), "a lease, and the retention after it")
+	assert.InDelta(t, 61*time.Minute, client.PTTL(t.Context(), prefix+"key").Val(), float64(patience), "a lease, and the retention after it")
 	require.NoError(t, d.Complete(t.Context(), "key", claim.Token))
-	assert.InDelta(t, time.Hour, client.PTTL(t.Context(), prefix+"key").Val(), float64(5*time.Second), "done: the retention")
+	assert.InDelta(t, time.Hour, client.PTTL(t.Context(), prefix+"key").Val(), float64(patience), "done: the retention")
 }
 
 // A lease that ran out so long ago that it was forgotten can't be completed.

@@ -40,10 +40,13 @@ func redisAddress() string {
 	return "127.0.0.1:6379"
 }
 
+// patience is for what comes in the end, but late on a machine that is busy: it only ends a hang.
+const patience = 30 * time.Second
+
 // newClient returns a client of the shared server.
 func newClient(t testing.TB) *redis.Client {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: redisAddress(), DialTimeout: 2 * time.Second})
+	client := redis.NewClient(&redis.Options{Addr: redisAddress(), DialTimeout: patience, ReadTimeout: patience})
 	t.Cleanup(func() { _ = client.Close() })
 	if err := client.Ping(t.Context()).Err(); err != nil {
 		missing(t, "redisdedupe: no Redis at "+redisAddress()+" (set WALLETCREW_TEST_REDIS)")
@@ -119,7 +122,7 @@ func (s *server) start(t testing.TB) {
 			_ = conn.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond, "the server does not come up")
+	}, 2*patience, 20*time.Millisecond, "the server does not come up")
 }
 
 func (s *server) kill(testing.TB) {
@@ -129,7 +132,7 @@ func (s *server) kill(testing.TB) {
 
 func (s *server) client(t testing.TB, change ...func(*redis.Options)) *redis.Client {
 	t.Helper()
-	options := &redis.Options{Addr: s.addr, ContextTimeoutEnabled: true, MaxRetries: 1, DialTimeout: time.Second, ReadTimeout: time.Second}
+	options := &redis.Options{Addr: s.addr, ContextTimeoutEnabled: true, MaxRetries: 1, DialerRetries: 1, DialTimeout: patience, ReadTimeout: patience}
 	for _, c := range change {
 		c(options)
 	}
