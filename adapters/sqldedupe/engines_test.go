@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// patience is for what comes in the end, but late on a machine that is busy: it only ends a hang.
+const patience = 30 * time.Second
+
 // An engine is a database that the tests run on.
 type engine struct {
 	name    string
@@ -44,7 +47,7 @@ var engines = []engine{
 		return mysqlDSN("root", "clientFoundRows=true&interpolateParams=true&time_zone=%27%2B05:30%27")
 	}, "sqldedupe: no MariaDB at " + mysqlAddress() + " (set WALLETCREW_TEST_MYSQL)"},
 	{"SQLite", sqldedupe.SQLite, "sqlite", func(t testing.TB) string {
-		return "file:" + filepath.Join(t.TempDir(), "events.db") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)"
+		return "file:" + filepath.Join(t.TempDir(), "events.db") + "?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)"
 	}, ""},
 }
 
@@ -53,11 +56,11 @@ func postgresAddress() string { return env("WALLETCREW_TEST_POSTGRES", "127.0.0.
 func mysqlAddress() string    { return env("WALLETCREW_TEST_MYSQL", "127.0.0.1:3306") }
 
 func postgresDSN(user string) string {
-	return "postgres://" + user + "@" + postgresAddress() + "/test?sslmode=disable&connect_timeout=5"
+	return "postgres://" + user + "@" + postgresAddress() + "/test?sslmode=disable&connect_timeout=30"
 }
 
 func mysqlDSN(user, params string) string {
-	return user + "@tcp(" + mysqlAddress() + ")/test?timeout=5s&" + params
+	return user + "@tcp(" + mysqlAddress() + ")/test?timeout=30s&" + params
 }
 
 func env(name, otherwise string) string {

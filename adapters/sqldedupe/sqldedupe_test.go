@@ -88,7 +88,7 @@ func TestSQLiteWithoutABusyTimeoutStillClaims(t *testing.T) {
 	t.Parallel()
 	d := onEngine(t, sqldedupe.SQLite)
 	d.ready(t)
-	hasty := d.deduper(t, connect(t, "sqlite", strings.Replace(d.source, "_pragma=busy_timeout(10000)&", "", 1)))
+	hasty := d.deduper(t, connect(t, "sqlite", strings.Replace(d.source, "_pragma=busy_timeout(60000)&", "", 1)))
 	require.ErrorContains(t, hasty.Check(t.Context()), "no busy timeout")
 	var wins atomic.Int32
 	var wg sync.WaitGroup
@@ -107,12 +107,22 @@ func TestSQLiteWithoutABusyTimeoutStillClaims(t *testing.T) {
 
 func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
-		deduper := d.ready(t, sqldedupe.WithRetention(400*time.Millisecond))
-		claim := claimed(t, deduper, "key", time.Minute)
-		require.NoError(t, deduper.Complete(t.Context(), "key", claim.Token))
-		assert.Equal(t, verifier.Done, state(t, deduper, "key"))
-		require.Eventually(t, func() bool { return state(t, deduper, "key") == verifier.Claimed }, 5*time.Second, 20*time.Millisecond,
-			"after the retention it can be claimed again")
+		const retention = 400 * time.Millisecond
+		deduper := d.ready(t, sqldedupe.WithRetention(retention))
+		for try := 0; ; try++ { // until the test has been quicker than the retention
+			key := fmt.Sprint("key-", try)
+			claim := claimed(t, deduper, key, time.Minute)
+			began := time.Now()
+			require.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
+			again := state(t, deduper, key)
+			if again == verifier.Claimed && time.Since(began) >= retention {
+				continue
+			}
+			require.Equal(t, verifier.Done, again)
+			require.Eventually(t, func() bool { return state(t, deduper, key) == verifier.Claimed }, patience, 20*time.Millisecond,
+				"after the retention it can be claimed again")
+			return
+		}
 	})
 }
 
@@ -232,7 +242,7 @@ func TestPurgeIsBoundedWhateverThePlannerKnows(t *testing.T) {
 		d.exec(t, "INSERT INTO "+d.table+" VALUES ('before', 1, true, now() - interval '1 hour')")
 		d.exec(t, "VACUUM ANALYZE "+d.table)
 		d.exec(t, fmt.Sprintf("INSERT INTO %s SELECT 'key-' || n, n, true, now() - interval '1 hour' FROM generate_series(1, %d) n", d.table, c.rows))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 		defer cancel()
 		n, err := deduper.Purge(ctx, c.max)
 		require.NoError(t, err, "%d of %d rows", c.max, c.rows)
