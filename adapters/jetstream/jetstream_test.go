@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
@@ -20,7 +19,7 @@ import (
 func TestOnTheInstalledServer(t *testing.T) {
 	address := testServer(t)
 	suite.Run(t, func(t *testing.T) *nats.Conn {
-		nc, err := jetstream.Connect(address)
+		nc, err := jetstream.Connect(address, nats.Timeout(suite.Patience))
 		require.NoError(t, err)
 		return nc
 	})
@@ -33,7 +32,7 @@ func testServer(t *testing.T) string {
 	}
 	u, err := url.Parse(address)
 	require.NoError(t, err)
-	conn, err := net.DialTimeout("tcp", u.Host, 2*time.Second)
+	conn, err := net.DialTimeout("tcp", u.Host, suite.Patience)
 	if err != nil {
 		if os.Getenv("WALLETCREW_TEST_SERVERS") == "required" {
 			require.NoError(t, err, "WALLETCREW_TEST_SERVERS=required: the NATS server must be there")

@@ -28,7 +28,7 @@ func TestOnTheEmbeddedServer(t *testing.T) {
 	_, err = jetstream.EnsureStream(t.Context(), keeper, jetstream.StreamConfig{})
 	require.NoError(t, err)
 	suite.Run(t, func(t *testing.T) *nats.Conn {
-		nc, err := s.Connect()
+		nc, err := s.Connect(nats.Timeout(suite.Patience))
 		require.NoError(t, err)
 		return nc
 	})
@@ -67,7 +67,7 @@ func TestWhatKeepsTheServerFromStartingIsAnError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 	defer cancel()
 	_, err = embedded.Start(ctx, embedded.Options{Dir: t.TempDir(), Listen: listener.Addr().String(), Logger: suite.Quiet})
 	require.ErrorContains(t, err, "can't start")
@@ -134,26 +134,34 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 			user("worker", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.CREATE.WALLETCREW.>", "$JS.API.CONSUMER.MSG.NEXT.WALLETCREW.>", "$JS.ACK.>", "walletcrew-dead.>"),
 		}
 	}})
-	connect := func(user string) *nats.Conn {
-		nc, err := jetstream.Connect(s.URL(), nats.UserInfo(user, "p"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	connect := func(user string, opts ...nats.Option) *nats.Conn {
+		opts = append(opts, nats.UserInfo(user, "p"), nats.Timeout(suite.Patience))
+		nc, err := jetstream.Connect(s.URL(), opts...)
 		require.NoError(t, err)
 		t.Cleanup(nc.Close)
 		return nc
 	}
-	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	_, err := jetstream.EnsureStream(short, connect("nothing"), jetstream.StreamConfig{})
+	// What isn't permitted is never answered: a context that ends once the server has said so.
+	denied := func() (context.Context, nats.Option) {
+		ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
+		t.Cleanup(cancel)
+		return ctx, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			assert.ErrorIs(t, err, nats.ErrPermissionViolation)
+			cancel()
+		})
+	}
+	ctx, handler := denied()
+	_, err := jetstream.EnsureStream(ctx, connect("nothing", handler), jetstream.StreamConfig{})
 	require.ErrorIs(t, err, jetstream.ErrPermission)
 	require.ErrorContains(t, err, "$JS.API.STREAM.INFO.WALLETCREW")
 
 	_, err = jetstream.EnsureStream(t.Context(), connect("admin"), jetstream.StreamConfig{})
 	require.NoError(t, err)
 
-	stream, err := jetstream.OpenStream(t.Context(), connect("reader"), jetstream.StreamConfig{})
+	ctx, handler = denied()
+	stream, err := jetstream.OpenStream(t.Context(), connect("reader", handler), jetstream.StreamConfig{})
 	require.NoError(t, err)
-	short, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	_, err = jetstream.NewPublisher(short, stream)
+	_, err = jetstream.NewPublisher(ctx, stream)
 	require.ErrorIs(t, err, jetstream.ErrPermission)
 
 	// The least that the README says is enough.
@@ -163,22 +171,21 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.Handle(t.Context(), suite.Event(t, "acme", "Pass:Created", `{"__id":"1"}`)))
 
-	stream, err = jetstream.OpenStream(t.Context(), connect("one-tenant"), jetstream.StreamConfig{})
+	ctx, handler = denied()
+	stream, err = jetstream.OpenStream(t.Context(), connect("one-tenant", handler), jetstream.StreamConfig{})
 	require.NoError(t, err)
 	p, err = jetstream.NewPublisher(t.Context(), stream)
 	require.NoError(t, err)
-	short, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, p.Handle(short, suite.Event(t, "other", "Pass:Created", `{"__id":"1"}`)), jetstream.ErrPermission)
+	require.ErrorIs(t, p.Handle(ctx, suite.Event(t, "other", "Pass:Created", `{"__id":"1"}`)), jetstream.ErrPermission)
 
 	stream, err = jetstream.OpenStream(t.Context(), connect("worker"), jetstream.StreamConfig{})
 	require.NoError(t, err)
 	handled := make(chan string, 1)
 	c, err := jetstream.NewConsumer(t.Context(), stream, func(_ context.Context, e *walletcrew.Event) error { handled <- e.ID; return nil }, jetstream.ConsumerConfig{})
 	require.NoError(t, err)
-	ctx, end := context.WithCancel(t.Context())
+	running, end := context.WithCancel(t.Context())
 	result := make(chan error, 1)
-	go func() { result <- c.Run(ctx) }()
+	go func() { result <- c.Run(running) }()
 	assert.Equal(t, "1", <-handled)
 	end()
 	require.NoError(t, <-result)
@@ -190,7 +197,7 @@ func TestAServerWithoutJetStreamIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	s.Start()
 	defer s.Shutdown()
-	require.True(t, s.ReadyForConnections(5*time.Second))
+	require.True(t, s.ReadyForConnections(suite.Patience))
 	nc, err := jetstream.Connect("", nats.InProcessServer(s))
 	require.NoError(t, err)
 	defer nc.Close()

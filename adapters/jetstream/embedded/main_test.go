@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -99,7 +98,7 @@ func start(t testing.TB, o embedded.Options) *embedded.Server {
 	if o.Logger == nil {
 		o.Logger = suite.Quiet
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 	defer cancel()
 	server, err := embedded.Start(ctx, o)
 	require.NoError(t, err)
