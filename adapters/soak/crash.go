@@ -52,7 +52,7 @@ func (r *round) crash(ctx context.Context) error {
 		}
 	}
 	var log *eventLog
-	err = until(ctx, 20*time.Second, func(ctx context.Context) (err error) {
+	err = until(ctx, time.Minute, func(ctx context.Context) (err error) {
 		log, err = openLog(ctx, c)
 		return err
 	})
@@ -188,7 +188,7 @@ func openEffects(ctx context.Context, url, schema string) (*effects, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(2)
-	err = until(ctx, 5*time.Second, db.PingContext)
+	err = until(ctx, patience, db.PingContext)
 	if err != nil {
 		_ = db.Close()
 		return nil, skipped{"no PostgreSQL: " + err.Error()}

@@ -20,7 +20,7 @@ func (r *round) atTheFence(ctx context.Context, c role, client *redis.Client, th
 	const id = "fenced"
 	ran := func(times int) func(context.Context) error {
 		return func(ctx context.Context) error {
-			if n, err := client.Get(ctx, c.Prefix+"ran:"+id).Int(); err != nil || n != times {
+			if n, err := client.SCard(ctx, c.Prefix+"ran:"+id).Result(); err != nil || n != int64(times) {
 				return errors.Join(fmt.Errorf("at the fence: the function ran %d times, not %d", n, times), err)
 			}
 			return nil
@@ -28,12 +28,14 @@ func (r *round) atTheFence(ctx context.Context, c role, client *redis.Client, th
 	}
 
 	// Its function outlives its time, and then its lease: 10 s more than the time.
-	c.Timeout, c.Hold = 500*time.Millisecond, time.Second
+	c.Timeout, c.Until = 500*time.Millisecond, c.Prefix+"first may end"
+	firstMayEnd := c.Until
 	first, firstAt, err := r.receiver("fence-first", c)
 	if err != nil {
 		return err
 	}
-	c.Timeout, c.Hold = 15*time.Second, 4*time.Second
+	c.Timeout, c.Until = time.Minute, c.Prefix+"second may end"
+	secondMayEnd := c.Until
 	_, secondAt, err := r.receiver("fence-second", c)
 	if err != nil {
 		return err
@@ -45,13 +47,21 @@ func (r *round) atTheFence(ctx context.Context, c role, client *redis.Client, th
 	toFirst, toSecond, toThird := fence.urls[0], fence.urls[1], fence.urls[2]
 
 	firstAnswer := make(chan int, 1)
-	go func() { firstAnswer <- fence.try(ctx, toFirst, id, false) }()
-	if err := until(ctx, 10*time.Second, ran(1)); err != nil {
+	go func() { // again where its time was over before its function began
+		for {
+			status := fence.try(ctx, toFirst, id, false)
+			if client.SCard(ctx, c.Prefix+"ran:"+id).Val() > 0 || sleep(ctx, 100*time.Millisecond) != nil {
+				firstAnswer <- status
+				return
+			}
+		}
+	}()
+	if err := until(ctx, patience, ran(1)); err != nil {
 		return err
 	}
 	leased := time.Now()
 	first.signal(syscall.SIGSTOP, false)
-	if err := until(ctx, 5*time.Second, func(context.Context) error {
+	if err := until(ctx, patience, func(context.Context) error {
 		if !first.isStopped() {
 			return errors.New("at the fence: SIGSTOP has no effect")
 		}
@@ -77,19 +87,25 @@ func (r *round) atTheFence(ctx context.Context, c role, client *redis.Client, th
 			}
 		}
 	}()
-	if err := until(ctx, 30*time.Second, ran(2)); err != nil {
+	if err := until(ctx, time.Minute, ran(2)); err != nil {
 		return err
 	}
 	took := time.Since(leased)
+	if err := client.Set(ctx, firstMayEnd, 1, time.Hour).Err(); err != nil {
+		return err
+	}
 	first.signal(syscall.SIGCONT, false)
 	lateAnswer := <-firstAnswer // 503, since its time is over; 204 if its function is a moment faster: it did run
-	refused := until(ctx, 3*time.Second, func(context.Context) error {
+	refused := until(ctx, patience, func(context.Context) error {
 		if first.logged("the lease is lost") != 1 {
 			return errors.New("at the fence: the log of the one that was stopped doesn't say that its lease is lost")
 		}
 		return nil
 	})
 	meanwhile := fence.try(ctx, toThird, id, false) // must still be held
+	if err := client.Set(ctx, secondMayEnd, 1, time.Hour).Err(); err != nil {
+		return err
+	}
 	done := <-secondAnswer
 	after := fence.try(ctx, toThird, id, false)
 	r.say("fence: stopped past its lease, which another got after %.1fs (%d × 503 before); continued, it was answered with %d, its completing was refused: %t; "+

@@ -136,7 +136,7 @@ func (p *platform) all(ctx context.Context, plan []int) error {
 // ready waits for the receivers to answer.
 func (p *platform) ready(ctx context.Context) error {
 	for _, url := range p.urls {
-		err := until(ctx, 30*time.Second, func(ctx context.Context) error {
+		err := until(ctx, time.Minute, func(ctx context.Context) error {
 			r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 			if err != nil {
 				return err

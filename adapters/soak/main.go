@@ -94,7 +94,7 @@ func shorten() {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]string{"events": "2000", "kills-per-second": "2", "servers": "redis,postgres,nats", "ways": "killed",
-		"outage": "1500ms", "rate": "200", "timeout": "1m"} {
+		"outage": "1500ms", "rate": "200", "timeout": "5m"} {
 		if !given[name] {
 			_ = flag.Set(name, value) // all of them are flags
 		}

@@ -107,6 +107,9 @@ func (p *process) signal(sig syscall.Signal, ends bool) {
 	}
 	p.wanted = p.wanted || ends
 	pids := []int{p.cmd.Process.Pid}
+	if sig == syscall.SIGKILL { // PostgreSQL mustn't make another child between the look and the kill
+		_ = syscall.Kill(pids[0], syscall.SIGSTOP)
+	}
 	if sig == syscall.SIGKILL || sig == syscall.SIGSTOP || sig == syscall.SIGCONT {
 		pids = append(pids, children(pids[0])...) // PostgreSQL's
 	}

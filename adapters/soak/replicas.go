@@ -22,12 +22,12 @@ func (r *round) replicas(ctx context.Context) error {
 	if events == 0 {
 		events = 50_000
 	}
-	client := newRedis(r.redis)
+	client := newRedis(r.redis, patience)
 	defer func() { _ = client.Close() }()
-	if err := until(ctx, 5*time.Second, func(ctx context.Context) error { return client.Ping(ctx).Err() }); err != nil {
+	if err := until(ctx, patience, func(ctx context.Context) error { return client.Ping(ctx).Err() }); err != nil {
 		return skipped{"no Redis: " + err.Error()}
 	}
-	c := role{Name: "receiver", Function: "increment", Timeout: 5 * time.Second, Redis: r.redis, WithoutDeduper: r.broken,
+	c := role{Name: "receiver", Function: "count", Timeout: 5 * time.Second, Redis: r.redis, WithoutDeduper: r.broken,
 		Prefix: fmt.Sprintf("soak:%08x:", rand.Uint32())} //nolint:gosec // not repeated with -seed, so that runs don't meet
 	defer clean(client, c.Prefix)
 
@@ -88,18 +88,18 @@ func ran(ctx context.Context, client *redis.Client, prefix string, events int) (
 	const batch = 1000
 	var ids []string
 	for from := 0; from < events; from += batch {
-		var keys []string
-		for n := from; n < min(from+batch, events); n++ {
-			keys = append(keys, prefix+"ran:"+eventID(n))
-		}
-		values, err := client.MGet(ctx, keys...).Result()
+		var calls []*redis.IntCmd
+		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for n := from; n < min(from+batch, events); n++ {
+				calls = append(calls, p.SCard(ctx, prefix+"ran:"+eventID(n)))
+			}
+			return nil
+		})
 		if err != nil {
 			return tally{}, err
 		}
-		for i, value := range values {
-			text, _ := value.(string) // nil: never
-			n, _ := strconv.Atoi(text)
-			for range n {
+		for i, n := range calls {
+			for range n.Val() {
 				ids = append(ids, eventID(from+i))
 			}
 		}

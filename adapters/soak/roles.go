@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	crand "crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -34,9 +35,9 @@ const roleEnv = "WALLETCREW_SOAK_ROLE"
 type role struct {
 	Name     string // receiver, worker, stream
 	Listen   string
-	Function string        // receiver: publish, once, increment, append
+	Function string        // receiver: publish, once, count, append
 	Timeout  time.Duration // receiver: of the function
-	Hold     time.Duration // receiver: how much longer the function increment takes
+	Until    string        // receiver: the key in Redis that ends the function count; empty: it ends at once
 
 	NATS, Stream   string // the URL, and the name
 	Postgres       string
@@ -69,7 +70,7 @@ func play(text string) int {
 }
 
 // starting is for how long a process tries to start: what it needs may just be starting itself.
-const starting = 30 * time.Second
+const starting = time.Minute
 
 // receiver is what a service that receives looks like.
 func (c role) receiver(ctx context.Context) error {
@@ -112,8 +113,12 @@ func (c role) function(ctx context.Context) (verifier.HandlerFunc, []verifier.Ha
 	case "once":
 		fn, err := c.once(ctx)
 		return fn, nil, err
-	case "increment", "append":
-		client := newRedis(c.Redis)
+	case "count", "append":
+		wait := time.Second // as redisdedupe's documentation recommends
+		if c.Function == "count" {
+			wait = patience
+		}
+		client := newRedis(c.Redis, wait)
 		deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
 		if err != nil {
 			return nil, nil, err
@@ -125,8 +130,8 @@ func (c role) function(ctx context.Context) (verifier.HandlerFunc, []verifier.Ha
 		if c.WithoutDeduper {
 			opts = nil
 		}
-		if c.Function == "increment" {
-			return c.increment(client), opts, nil
+		if c.Function == "count" {
+			return c.count(client), opts, nil
 		}
 		fn, err := c.append()
 		return fn, opts, err
@@ -217,15 +222,20 @@ func (c role) once(ctx context.Context) (verifier.HandlerFunc, error) {
 	}), nil
 }
 
-// increment counts in Redis how often it was called for an event.
-func (c role) increment(client *redis.Client) verifier.HandlerFunc {
+// count notes in Redis that it was called for an event. Each call has a name, so that one whose answer was lost, and that the client
+// sends again, isn't two; and it isn't broken off, or a call that was noted would fail and be made again.
+func (c role) count(client *redis.Client) verifier.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) error {
+		ctx = context.WithoutCancel(ctx)
+		call := crand.Text()
 		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.Incr(ctx, c.Prefix+"ran:"+e.ID)
+			p.SAdd(ctx, c.Prefix+"ran:"+e.ID, call)
 			p.Expire(ctx, c.Prefix+"ran:"+e.ID, time.Hour)
 			return nil
 		})
-		time.Sleep(c.Hold) // whatever ctx says
+		if c.Until != "" {
+			_ = until(ctx, 2*time.Minute, func(ctx context.Context) error { return client.Get(ctx, c.Until).Err() })
+		}
 		return err
 	}
 }
@@ -242,9 +252,12 @@ func (c role) append() (verifier.HandlerFunc, error) {
 	}, nil
 }
 
-// newRedis is a client whose waits are bounded, as redisdedupe's documentation recommends.
-func newRedis(address string) *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: address, ContextTimeoutEnabled: true, DialTimeout: time.Second, ReadTimeout: time.Second,
+// patience is for what comes in the end, but late on a machine that is busy: it only ends a hang.
+const patience = 20 * time.Second
+
+// newRedis is a client that waits for so long for a connection, and for an answer.
+func newRedis(address string, wait time.Duration) *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: address, ContextTimeoutEnabled: true, DialTimeout: wait, ReadTimeout: wait,
 		MaxRetries: 1, DialerRetries: 1})
 }
 

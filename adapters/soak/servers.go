@@ -59,7 +59,7 @@ func (r *round) startServer(ctx context.Context, name string) (*server, error) {
 	if s.process, err = r.spawn(name, command); err != nil {
 		return nil, err
 	}
-	return s, until(ctx, 30*time.Second, s.ready)
+	return s, until(ctx, time.Minute, s.ready)
 }
 
 // redis writes each command to the disk before it answers, so that a kill loses nothing.
@@ -68,7 +68,7 @@ func (s *server) redis(dir, port string) (func() *exec.Cmd, error) {
 	if err != nil {
 		return nil, skipped{"redis-server isn't in PATH"}
 	}
-	client := newRedis(s.address)
+	client := newRedis(s.address, time.Second)
 	s.ready = func(ctx context.Context) error { return client.Ping(ctx).Err() }
 	return func() *exec.Cmd {
 		return exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always") //nolint:gosec // from PATH
@@ -178,7 +178,7 @@ func (s *server) interrupt(ctx context.Context, way string) error {
 		s.kill()
 	case "hung":
 		s.signal(syscall.SIGSTOP, false)
-		return until(ctx, 5*time.Second, func(context.Context) error {
+		return until(ctx, patience, func(context.Context) error {
 			if !s.isStopped() {
 				return fmt.Errorf("%s: SIGSTOP has no effect", s.name)
 			}

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 
 func small(t *testing.T, out *bytes.Buffer, scenario string) *options {
 	return &options{scenarios: []string{scenario}, kill: []string{"receiver", "worker"}, ways: []string{"killed"}, servers: []string{"redis"},
-		rounds: 1, events: 300, killsPerSecond: 3, rate: 100, outage: time.Second, timeout: time.Minute, seed: 1, dir: t.TempDir(), out: out,
+		rounds: 1, events: 300, killsPerSecond: 3, rate: 100, outage: time.Second, timeout: 5 * time.Minute, seed: 1, dir: t.TempDir(), out: out,
 		postgres: "postgres://postgres@" + env("WALLETCREW_TEST_POSTGRES", "127.0.0.1:5432") + "/test?sslmode=disable",
 		redis:    env("WALLETCREW_TEST_REDIS", "127.0.0.1:6379")}
 }
