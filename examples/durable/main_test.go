@@ -33,7 +33,7 @@ func (o *output) Write(p []byte) (int, error) {
 func (o *output) has(t *testing.T, pattern string) string {
 	t.Helper()
 	expression := regexp.MustCompile(pattern)
-	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) {
 		o.mu.Lock()
 		found := expression.FindStringSubmatch(o.text.String())
 		o.mu.Unlock()
@@ -56,7 +56,7 @@ func capture(t *testing.T) *output {
 
 func TestTheDemoEndsByItself(t *testing.T) {
 	out := capture(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := demo(ctx); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 // What would be ignored in silence, or listen nowhere.
 func TestWhereTheStreamListensIsSaidInFull(t *testing.T) {
 	for _, address := range []string{"localhost:14222", "127.0.0.1:14222", "nats://127.0.0.1", "nats://:14222", "tls://127.0.0.1:14222", "nats://127.0.0.1:14222/x", "nats://admin:s3cret@127.0.0.1:14222", "nats://admin:s3c/ret@127.0.0.1:14222"} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		err := config{role: "stream", nats: address, data: t.TempDir()}.run(ctx)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "nats://host:port") || strings.Contains(err.Error(), "s3c") {
@@ -164,7 +164,7 @@ func TestWhatAWorkerCouldNotFinishIsSaidAtItsEnd(t *testing.T) {
 		if info, err := js.ConsumerInfo("WALLETCREW", "example"); err == nil && info.NumWaiting > 0 {
 			break
 		}
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatal("the worker does not ask for events")
 		}
 	}
