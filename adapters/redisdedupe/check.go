@@ -31,8 +31,8 @@ const minVersion = 5 // scripts replicate what they wrote, and so may ask for th
 // commands, is older than Redis 5, is a read-only replica, is one node of a cluster to a client that isn't a cluster's, or may
 // evict keys ([ErrEviction]). In a cluster it asks all primaries. It takes and releases a key of its own.
 //
-// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time (and, for a cluster, "cluster"), on
-// keys with the prefix.
+// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys with the prefix. For a cluster
+// it needs three more, which go-redis sends of its own: "cluster slots", asking and command.
 func (d *Deduper) Check(ctx context.Context) error {
 	if err := d.check(ctx); err != nil {
 		return fmt.Errorf("redisdedupe: Check: %w", err)
@@ -72,6 +72,9 @@ func (d *Deduper) checkNodes(ctx context.Context) (eviction, err error) {
 	case *redis.ClusterClient:
 		var mu sync.Mutex
 		err = client.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			if err := checkRefusals(ctx, node); err != nil {
+				return err
+			}
 			err := checkNode(ctx, node)
 			if errors.Is(err, ErrEviction) { // the nodes are asked at once, and one of their errors comes back: this isn't to be it
 				mu.Lock()
@@ -94,6 +97,26 @@ func (d *Deduper) checkNodes(ctx context.Context) (eviction, err error) {
 		return err, nil
 	}
 	return nil, err
+}
+
+// checkRefusals tries what a ClusterClient sends of its own: ASKING, to the node that a slot is being moved to, so a lack of it
+// would first show in the middle of a migration; and COMMAND, for which it would ask again before each script. Any other error of the
+// server's is none here: where ASKING isn't known, as in a cluster that isn't Redis's own, nobody is sent elsewhere with it.
+func checkRefusals(ctx context.Context, node *redis.Client) error {
+	cmds, err := node.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Do(ctx, "ASKING") // holds for the next command only
+		pipe.Do(ctx, "COMMAND")
+		return nil
+	})
+	if _, ok := errors.AsType[redis.Error](err); err != nil && !ok {
+		return explain(err)
+	}
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && strings.Contains(err.Error(), "NOPERM") {
+			return explain(err)
+		}
+	}
+	return nil
 }
 
 type infoer interface {

@@ -2,6 +2,7 @@ package redisdedupe_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,11 +47,51 @@ func startCluster(t *testing.T) []*server {
 	return nodes
 }
 
+func clusterClient(t *testing.T, nodes []*server, change ...func(*redis.ClusterOptions)) *redis.ClusterClient {
+	t.Helper()
+	options := &redis.ClusterOptions{ReadTimeout: patience, DialerRetries: 1}
+	for _, node := range nodes {
+		options.Addrs = append(options.Addrs, node.addr)
+	}
+	for _, c := range change {
+		c(options)
+	}
+	client := redis.NewClusterClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// moveSlot begins to move the slot of a key, which is empty, from the first node to the second; moved ends that.
+func moveSlot(t *testing.T, nodes []*server, prefix string) (key string, moved func()) {
+	t.Helper()
+	do := func(node int, command ...any) any {
+		t.Helper()
+		answer, err := nodes[node].client(t).Do(t.Context(), append([]any{"CLUSTER"}, command...)...).Result()
+		require.NoError(t, err)
+		return answer
+	}
+	var slot any
+	for i := 0; ; i++ {
+		key = fmt.Sprint("moved-", i)
+		if slot = do(0, "KEYSLOT", prefix+key); slot.(int64) < 5461 && do(0, "COUNTKEYSINSLOT", slot) == int64(0) {
+			break
+		}
+	}
+	from, to := do(0, "MYID"), do(1, "MYID")
+	do(1, "SETSLOT", slot, "IMPORTING", from)
+	do(0, "SETSLOT", slot, "MIGRATING", to)
+	return key, func() {
+		t.Helper()
+		for _, node := range []int{1, 0, 2} {
+			do(node, "SETSLOT", slot, "NODE", to)
+		}
+	}
+}
+
 func TestItWorksOnACluster(t *testing.T) {
 	t.Parallel()
 	nodes := startCluster(t)
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].addr, nodes[1].addr, nodes[2].addr}, ReadTimeout: patience, DialerRetries: 1})
-	t.Cleanup(func() { _ = client.Close() })
+	client := clusterClient(t, nodes)
 	d := newDeduper(t, client)
 	require.NoError(t, d.Check(t.Context()))
 	require.NoError(t, walletcrewtest.TestDeduper(t.Context(), d))
@@ -83,6 +124,40 @@ func TestItWorksOnACluster(t *testing.T) {
 		}
 		require.NoError(t, refusing.Do(t.Context(), "ACL", "SETUSER", "default", "+info").Err())
 		require.NoError(t, evicting.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	})
+
+	t.Run("a user with no more than the documented permissions", func(t *testing.T) {
+		as := func(name, permissions string) (d *redisdedupe.Deduper, prefix string) {
+			prefix = newPrefix(t, client)
+			for _, node := range nodes {
+				require.NoError(t, node.client(t).Do(t.Context(), append([]any{"ACL", "SETUSER", name, "reset", "on", ">pw", "~" + prefix + "*"}, rules(permissions)...)...).Err())
+			}
+			theirs := clusterClient(t, nodes, func(o *redis.ClusterOptions) { o.Username, o.Password = name, "pw" })
+			d, err := redisdedupe.New(theirs, redisdedupe.WithPrefix(prefix))
+			require.NoError(t, err)
+			return d, prefix
+		}
+		d, prefix := as("documented", permissions+" "+clusterPermissions)
+		require.NoError(t, d.Check(t.Context()))
+		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), d))
+		key, moved := moveSlot(t, nodes, prefix)
+		require.NoError(t, d.Complete(t.Context(), key, claimed(t, d, key, time.Minute).Token), "while its slot is moved")
+		moved()
+		again, err := d.Claim(t.Context(), key, time.Minute)
+		require.NoError(t, err)
+		assert.Equal(t, verifier.Done, again.State, "after its slot was moved")
+
+		for rule := range strings.FieldsSeq(permissions + " " + clusterPermissions) {
+			if rule == "+eval" { // the servers know the scripts by now
+				continue
+			}
+			d, _ := as("lacking", strings.Replace(permissions+" "+clusterPermissions+" ", rule+" ", "", 1))
+			err := d.Check(t.Context())
+			require.ErrorContains(t, err, "lacks a permission", rule)
+			if !slices.Contains([]string{"+get", "+set", "+del", "+time"}, rule) { // of commands in a script, not every version says which
+				assert.ErrorContains(t, err, "'"+strings.TrimPrefix(rule, "+")+"'", "what is lacking is named")
+			}
+		}
 	})
 
 	t.Run("a node is down", func(t *testing.T) {

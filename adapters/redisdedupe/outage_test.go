@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -154,8 +155,12 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, admin.Do(t.Context(), append([]any{"ACL", "SETUSER", name, "on", ">pw"}, rules...)...).Err())
 			return check(t, s.client(t, func(o *redis.Options) { o.Username, o.Password = name, "pw" }))
 		}
-		enough := []any{"~walletcrew:dedupe:*", "+ping", "+info", "+eval", "+evalsha", "+get", "+set", "+del", "+time"}
-		require.NoError(t, as(enough...), "what Check's comment names is enough")
+		enough := rules("~walletcrew:dedupe:* " + permissions)
+		require.NoError(t, as(enough...), "what the README names is enough")
+		readme, err := os.ReadFile("README.md")
+		require.NoError(t, err)
+		assert.Contains(t, string(readme), "`~walletcrew:dedupe:* "+permissions+"`")
+		assert.Contains(t, string(readme), "`"+clusterPermissions+"`")
 		require.ErrorContains(t, as(enough[:len(enough)-1]...), "lacks a permission", "without time")
 		require.ErrorContains(t, as(append([]any{"~other:*"}, append(enough[1:], "+echo")...)...), "lacks a permission", "on other keys")
 		assert.ErrorContains(t, as(enough[:2]...), "lacks a permission", "ping alone")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,19 @@ func redisAddress() string {
 
 // patience is for what comes in the end, but late on a machine that is busy: it only ends a hang.
 const patience = 30 * time.Second
+
+// What the README says that the server's user needs, and what it needs besides for a Cluster.
+const (
+	permissions        = "+ping +info +eval +evalsha +get +set +del +time"
+	clusterPermissions = "+cluster|slots +asking +command"
+)
+
+func rules(text string) (rules []any) {
+	for rule := range strings.FieldsSeq(text) {
+		rules = append(rules, rule)
+	}
+	return rules
+}
 
 // newClient returns a client of the shared server.
 func newClient(t testing.TB) *redis.Client {
