@@ -38,9 +38,11 @@ type statements struct {
 	complete string // retention, key, token
 	release  string // key, token
 	done     string // key, token, retention: as claim, but takes all that isn't done, and makes it so
-	purge    string // retention, max
-	version  string
-	schema   string
+	purge    string // retention, max: passes over rows that others have locked
+	// purgeWaiting is the same for servers to which SKIP LOCKED is a syntax error, and waits; "" where there are none.
+	purgeWaiting string
+	version      string
+	schema       string
 	// countsTaken says whether claim and done affect one row if they took it and none if not. MySQL's count depends on how the
 	// connection was opened (clientFoundRows), so there the row is read back.
 	countsTaken bool
@@ -84,6 +86,10 @@ WHERE NOT e.done OR e.expires_at <= clock_timestamp()`,
 // is all that MariaDB and MySQL both know. Utc_timestamp stands still during a statement; one that waits for another's lock
 // takes a lease that is shorter by the wait, which is safe. FOR UPDATE reads what is committed, whatever the isolation level,
 // and from the primary, whatever the proxy.
+//
+// A plain DELETE would wait for the row of a transaction, with all that it has passed and the gaps between locked, into which other
+// keys are inserted. So purge locks what is free, first and for the length of one statement, and then goes only to these rows: from
+// the derived table, by their key, whatever the optimizer thinks of it.
 var mysqlStatements = statements{
 	claim: `INSERT INTO {table} (event_key, token, done, expires_at)
 VALUES (?, ?, FALSE, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
@@ -101,7 +107,12 @@ ON DUPLICATE KEY UPDATE
 	token = IF(done AND expires_at > UTC_TIMESTAMP(3), token, VALUES(token)),
 	expires_at = IF(done AND expires_at > UTC_TIMESTAMP(3), expires_at, VALUES(expires_at)),
 	done = TRUE`,
-	purge: `DELETE FROM {table}
+	purge: `DELETE {table} FROM (
+	SELECT event_key FROM {table}
+	WHERE expires_at <= UTC_TIMESTAMP(3) AND (done OR expires_at <= UTC_TIMESTAMP(3) - INTERVAL (? * 1000) MICROSECOND)
+	ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED) AS walletcrew_expired
+STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {table}.event_key = walletcrew_expired.event_key`,
+	purgeWaiting: `DELETE FROM {table}
 WHERE expires_at <= UTC_TIMESTAMP(3) AND (done OR expires_at <= UTC_TIMESTAMP(3) - INTERVAL (? * 1000) MICROSECOND)
 ORDER BY expires_at LIMIT ?`,
 	version: `SELECT version()`,
@@ -132,7 +143,7 @@ func withNow(s statements) statements {
 }
 
 func (s statements) replaced(r *strings.Replacer) statements {
-	for _, text := range []*string{&s.claim, &s.look, &s.complete, &s.release, &s.done, &s.purge, &s.schema} {
+	for _, text := range []*string{&s.claim, &s.look, &s.complete, &s.release, &s.done, &s.purge, &s.purgeWaiting, &s.schema} {
 		*text = r.Replace(*text)
 	}
 	return s

@@ -18,6 +18,10 @@ const (
 // ago than the retention, and leases that ran out longer ago. It is one statement; fewer than max says that there are no more. A
 // max under 1 is an error. Several may run at once.
 //
+// It passes over the rows of transactions that are running, and waits for none: they are in use again. Two engines can't:
+// SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
+// lets others wait meanwhile.
+//
 // [Deduper.Claim] does it now and then. Who uses only [Deduper.InTx] or [Deduper.Once] calls it once in a while, from a job or:
 //
 //	for range time.Tick(time.Minute) {
@@ -35,17 +39,25 @@ func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
 		return 0, fmt.Errorf("sqldedupe: Purge(%d): the number must be at least 1", max)
 	}
 	var n int64
-	err := retry(ctx, func() error {
-		result, err := d.db.ExecContext(ctx, d.sql.purge, d.retention.Milliseconds(), max)
-		if err == nil {
-			n, err = result.RowsAffected()
-		}
+	err := retry(ctx, func() (err error) {
+		n, err = d.purge(ctx, d.db, max)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("sqldedupe: Purge: %w", d.explain(err))
 	}
 	return n, nil
+}
+
+func (d *Deduper) purge(ctx context.Context, q queryer, max int) (int64, error) {
+	result, err := q.ExecContext(ctx, d.sql.purge, d.retention.Milliseconds(), max)
+	if err != nil && d.sql.purgeWaiting != "" && syntax.match(err) {
+		result, err = q.ExecContext(ctx, d.sql.purgeWaiting, d.retention.Milliseconds(), max)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 func (d *Deduper) purgeIfDue(ctx context.Context) {

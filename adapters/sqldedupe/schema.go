@@ -208,13 +208,13 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 		{d.sql.complete, []any{retention, key, token}},
 		{d.sql.release, []any{key, token}},
 		{d.sql.done, []any{key, token, retention}},
-		{d.sql.purge, []any{retention, 0}},
 	} {
 		if _, err := tx.ExecContext(ctx, s.statement, s.args...); err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err = d.purge(ctx, tx, 0)
+	return err
 }
 
 func rowsOf(ctx context.Context, tx *sql.Tx, query, key string) (n int, err error) {

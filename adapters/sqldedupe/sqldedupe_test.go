@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -157,6 +158,65 @@ func TestPurgeRemovesWhatExpiredAndNoMoreThanAsked(t *testing.T) {
 	})
 }
 
+// A transaction of InTx lasts for as long as the effect does. SQLite has one writer at a time, so there all wait.
+func TestPurgeNeitherWaitsForATransactionNorLetsClaimsWait(t *testing.T) {
+	t.Parallel()
+	for _, e := range engines[:3] {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			d := e.open(t)
+			deduper, short := d.ready(t), d.deduper(t, d.db, sqldedupe.WithRetention(time.Millisecond))
+			for i := range 10 {
+				key := fmt.Sprint("done-", i)
+				require.NoError(t, short.Complete(t.Context(), key, claimed(t, short, key, time.Minute).Token))
+			}
+			time.Sleep(50 * time.Millisecond)                   // the server's time
+			for _, key := range []string{"done-5", "done-50"} { // one that had expired, and a new one
+				tx, err := d.db.BeginTx(t.Context(), nil)
+				require.NoError(t, err)
+				defer func() { _ = tx.Rollback() }()
+				first, err := deduper.InTx(t.Context(), tx, key)
+				require.NoError(t, err)
+				require.True(t, first)
+			}
+
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				n, err := deduper.Purge(ctx, 5)
+				assert.NoError(t, err, "a purge must not wait for a transaction")
+				assert.EqualValues(t, 5, n)
+				n, err = deduper.Purge(ctx, 10)
+				assert.NoError(t, err, "a purge must not wait for a transaction")
+				assert.EqualValues(t, 4, n, "of 10 that expired, one is used again")
+			})
+			for i := range 100 {
+				for _, lease := range []time.Duration{time.Millisecond, time.Minute, 48 * time.Hour} { // before, among and behind the others
+					_, err := deduper.Claim(ctx, fmt.Sprint("done-", i+100, lease), lease)
+					assert.NoError(t, err, "a claim must not wait for a purge")
+				}
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// MySQL 5.7 and MariaDB up to 10.5 have no SKIP LOCKED.
+func TestPurgeWorksWithoutSkipLocked(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.MySQL)
+	db, left := d.aborting(t, "SKIP LOCKED", 1000, &mysql.MySQLError{Number: 1064, Message: "You have an error in your SQL syntax"})
+	deduper := d.deduper(t, db, sqldedupe.WithRetention(time.Millisecond))
+	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	require.NoError(t, deduper.Complete(t.Context(), "key", claimed(t, deduper, "key", time.Minute).Token))
+	time.Sleep(50 * time.Millisecond) // the server's time
+	n, err := deduper.Purge(t.Context(), 10)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, n)
+	assert.Less(t, left.Load(), int64(1000), "it was tried with SKIP LOCKED first")
+}
+
 func TestClaimRemovesWhatExpired(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
@@ -229,6 +289,19 @@ func TestTablesInASchemaOfTheirOwn(t *testing.T) {
 	require.NoError(t, deduper.EnsureSchema(t.Context()))
 	claimed(t, deduper, "key", time.Minute)
 	assert.Equal(t, 1, d.count(t, "SELECT COUNT(*) FROM pg_indexes WHERE schemaname = '"+d.table+"_schema' AND indexname = 'events_expires_at'"))
+}
+
+func TestTablesInADatabaseOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.MySQL)
+	db := connect(t, d.driver, strings.Replace(d.source, "/test?", "/?", 1)) // none is selected
+	deduper := d.deduper(t, db, sqldedupe.WithTable("test."+d.table), sqldedupe.WithRetention(time.Millisecond))
+	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	require.NoError(t, deduper.Complete(t.Context(), "key", claimed(t, deduper, "key", time.Minute).Token))
+	time.Sleep(50 * time.Millisecond) // the server's time
+	n, err := deduper.Purge(t.Context(), 10)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, n)
 }
 
 // After a quiet night: the planner knows of one row. It may then choose to look for the rows that are to be removed anew for each
