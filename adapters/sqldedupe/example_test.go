@@ -248,7 +248,7 @@ func ExampleDeduper_Check() {
 	// <nil> <nil>
 }
 
-// Who uses only InTx or Once removes expired rows once in a while.
+// Who uses InTx alone, and neither Once nor a handler with the deduper, removes expired rows once in a while.
 func ExampleDeduper_Purge() {
 	ctx := context.Background()
 	db, remove, err := openExample()

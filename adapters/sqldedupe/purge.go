@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What Claim does by itself: it removes at least twice what comes in, in batches that take milliseconds.
+// What Claim and Once do by themselves: they remove at least twice what comes in, in batches that take milliseconds.
 const (
 	purgeInterval = time.Minute
 	purgeClaims   = 500
@@ -22,7 +22,7 @@ const (
 // SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
 // lets others wait meanwhile.
 //
-// [Deduper.Claim] does it now and then. Who uses only [Deduper.InTx] or [Deduper.Once] calls it once in a while, from a job or:
+// [Deduper.Claim] and [Deduper.Once] do it now and then. Who uses [Deduper.InTx] alone calls it once in a while, from a job or:
 //
 //	for range time.Tick(time.Minute) {
 //		for {
@@ -70,5 +70,5 @@ func (d *Deduper) purgeIfDue(ctx context.Context) {
 	d.lastPurge.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
-	_, _ = d.Purge(ctx, purgeBatch) // the claim doesn't depend on it
+	_, _ = d.Purge(ctx, purgeBatch) // what was claimed or committed doesn't depend on it
 }

@@ -146,7 +146,7 @@ func New(db *sql.DB, dialect Dialect, opts ...Option) (*Deduper, error) {
 // handler releases it when the database answers again.
 //
 // Now and then, a Claim that got its key also removes expired rows, as [Deduper.Purge] does: 1,000 at most, when 500 have been
-// claimed since the last time, or a minute has passed. That takes 2 s at most, and its errors are swallowed.
+// claimed since the last time, or a minute has passed. The Claim returns after that, 2 s later at most, and its errors are swallowed.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
 	if lease < time.Millisecond {
 		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)

@@ -38,7 +38,8 @@ var ErrNoID = errors.New("sqldedupe: the event has no __id")
 //
 // Tx must be one of the database that the Deduper was made with. Key must be printable ASCII of 1 to 512 bytes, and belong to
 // the event in a way that the sender can't choose: [Key] and [KeyIn] make one. It must not be one that is given to Claim: the
-// handler's own keys never are one of theirs. Expired rows aren't removed here but by [Deduper.Purge] and Claim.
+// handler's own keys never are one of theirs. Expired rows aren't removed here but by [Deduper.Purge], Claim
+// and Once.
 func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx, key string) (first bool, err error) {
 	if tx == nil {
 		return false, errors.New("sqldedupe: InTx: the transaction is nil")
@@ -73,6 +74,8 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // a full disk, but no deferred constraint, and no transaction that fn has ended or outlived. An error of the commit leaves open
 // whether it took place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait,
 // at the cost of two more commits.
+//
+// After a commit it also removes expired rows now and then, as [Deduper.Claim] does: the delivery's answer waits for that, 2 s at most.
 //
 // For functions with a type make a [verifier.Mux] in fn: see the example.
 func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) verifier.HandlerFunc {
