@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,16 +45,21 @@ type ConsumerConfig struct {
 	// Name is the consumer's name on the server, where it remembers what was handled: letters, digits, '-' and '_'. Default
 	// "worker".
 	Name string
-	// Patterns are what the consumer takes; nil is all. "*", a category ("Pass:*") and a name ("Pass:Installed") are sorted out by
-	// the server; of any other pattern ("Pass:Up*", "*:Created") the server sends the category, or all, and the consumer drops
-	// what doesn't match: on a work queue, an event so dropped is gone. Several patterns need NATS 2.10. Categories and names that
-	// this version doesn't know must be spelled as the platform does, since the server knows no case; see [Subject].
+	// Patterns are what the consumer takes; nil is all. The server sorts them out, and can do so for "*", a category ("Pass:*") and a
+	// name ("Pass:Installed"): any other pattern is an error. Several need NATS 2.10. Categories and names that this version doesn't
+	// know must be spelled as the platform does, since to the server "pass" isn't "Pass"; see [Subject].
+	//
+	// On a work queue, an event that no consumer takes stays, and fills the stream: take all, unless other consumers take the rest.
+	//
+	// A consumer keeps its patterns: while it exists, others are [ErrOtherPatterns]. To change them, see [Stream.DeleteConsumer].
 	Patterns []walletcrew.EventName
 	// Concurrency is how many functions run at once in this process. Default 16. No event is fetched before one is free.
 	Concurrency int
 	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
 	// hour. A try that ended with the worker's crash counts as well; an event that was delivered twice as often without a function
-	// ever being settled goes there, too. A [verifier.Temporary] error counts late, and is never the last: see [Consumer.Run].
+	// ever being settled goes there, too. A [verifier.Temporary] error counts late, and is never the last: see [Consumer.Run]. In a
+	// log ([StreamConfig].KeepFor), a try is the last as well if the stream would drop the event before the next, by this machine's
+	// clock.
 	MaxTries int
 	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
 	// minutes, and up to a fifth more at random. After a [verifier.Temporary] error it counts those in a row, up to MaxTries, and no
@@ -85,7 +91,7 @@ type Outcome struct {
 	Result   Result
 	Try      int           // 1 for the first
 	Function time.Duration // 0 if it wasn't called
-	Err      error         // nil for Handled and Unmatched
+	Err      error         // nil for Handled
 }
 
 // A Result is what became of a delivery to a [Consumer], in a word that serves as a metric's label.
@@ -95,16 +101,15 @@ type Result string
 const (
 	Handled      Result = "handled"       // the function returned nil: acknowledged
 	Discarded    Result = "discarded"     // the function returned a verifier.Discard: terminated
-	Unmatched    Result = "unmatched"     // it fits none of the patterns: acknowledged
 	Retried      Result = "retried"       // the function failed or panicked: it is tried again after the back-off
 	DeadLettered Result = "dead_lettered" // it failed for good, and is among the dead letters
 )
 
-// NewConsumer makes the consumer on the server, or changes the one of that name, and checks that there is a stream for dead
-// letters. Nothing is handled before [Consumer.Run].
+// NewConsumer makes the consumer on the server, or gives the one of that name this AckWait and MaxPending, and checks that there is a
+// stream for dead letters. Nothing is handled before [Consumer.Run].
 //
-// Errors: those of [OpenStream]; [ErrServerTooOld] for several patterns; on a work queue, an error if another consumer takes the
-// same events.
+// Errors: those of [OpenStream]; [ErrServerTooOld] for several patterns; [ErrOtherPatterns]; an error that names the pattern which
+// the server can't sort out; on a work queue, an error if another consumer takes some of the events.
 func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, cfg ConsumerConfig) (*Consumer, error) {
 	switch {
 	case stream == nil:
@@ -143,7 +148,10 @@ func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, c
 		MaxAckPending: cfg.MaxPending,
 		MaxWaiting:    4096, // each of Concurrency waits on its own, in all the processes
 	}}
-	c.filters = filters(stream.cfg.Prefix, cfg.Patterns)
+	var err error
+	if c.filters, err = filters(stream.cfg.Prefix, cfg.Patterns); err != nil {
+		return nil, err
+	}
 	if len(c.filters) == 1 {
 		c.want.FilterSubject = c.filters[0]
 	} else {
@@ -152,11 +160,11 @@ func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, c
 		}
 		c.want.FilterSubjects = c.filters
 	}
-	if err := stream.check(ctx, stream.deadLetters()); err != nil {
+	if _, err := stream.check(ctx, stream.deadLetters()); err != nil {
 		return nil, err
 	}
-	if _, err := c.attach(ctx); err != nil {
-		return nil, err
+	if c.trouble = c.create(ctx, true); c.trouble != nil {
+		return nil, c.trouble
 	}
 	return c, nil
 }
@@ -181,31 +189,83 @@ func (c *Consumer) attach(ctx context.Context) (jetstream.Consumer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.attached) > time.Second {
-		var consumer jetstream.Consumer
-		if consumer, c.trouble = c.create(ctx); c.trouble == nil {
-			c.consumer = consumer
-		}
+		c.trouble = c.create(ctx, false)
 		c.attached = time.Now()
 	}
 	return c.consumer, c.trouble
 }
 
-func (c *Consumer) create(ctx context.Context) (jetstream.Consumer, error) {
-	if status := c.stream.nc.Status(); status != nats.CONNECTED {
-		return nil, fmt.Errorf("%w: %s", ErrUnavailable, status)
+// confirm looks at once whether the consumer is still as this process wants it.
+func (c *Consumer) confirm(ctx context.Context) error {
+	c.mu.Lock()
+	c.attached = time.Time{}
+	c.mu.Unlock()
+	_, err := c.attach(ctx)
+	return err
+}
+
+// create makes the consumer, unless it is there. The process that starts has its own settings for it; one that comes back must not
+// undo what another has set since.
+func (c *Consumer) create(ctx context.Context, starting bool) error {
+	s := c.stream
+	if status := s.nc.Status(); status != nats.CONNECTED {
+		return fmt.Errorf("%w: %s", ErrUnavailable, status)
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	seen := c.stream.nc.LastError()
-	consumer, err := c.stream.js.CreateOrUpdateConsumer(ctx, c.stream.cfg.Name, c.want)
+	seen := s.nc.LastError()
+	consumer, err := s.js.Consumer(ctx, s.cfg.Name, c.cfg.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		consumer, err = s.js.CreateConsumer(ctx, s.cfg.Name, c.want)
+		if errors.Is(err, jetstream.ErrConsumerExists) { // another process was quicker, with something else
+			consumer, err = s.js.Consumer(ctx, s.cfg.Name, c.cfg.Name)
+		}
+	case err != nil:
+	case starting && slices.Equal(filtersOf(consumer), c.filters):
+		want, have := c.want, consumer.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = have.DeliverPolicy, have.OptStartSeq, have.OptStartTime // can't be changed
+		consumer, err = s.js.UpdateConsumer(ctx, s.cfg.Name, want)
+	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeFilterTaken || api.ErrorCode == codeUnfilteredTaken) {
-		return nil, fmt.Errorf("jetstream: consumer %s: another consumer takes some of these events already, and in a work queue each "+
+		return fmt.Errorf("jetstream: consumer %s: another consumer takes some of these events already, and in a work queue each "+
 			"event has one: use its name, other patterns, or a stream with KeepFor: %w", c.cfg.Name, err)
 	}
 	if err != nil {
-		return nil, c.stream.explain("create consumer "+c.cfg.Name, seen, err)
+		return s.explain("create consumer "+c.cfg.Name, seen, err)
 	}
-	return consumer, nil
+	if have := filtersOf(consumer); !slices.Equal(have, c.filters) {
+		return fmt.Errorf("%w: %s takes %s, not %s: stop its processes, delete it (Stream.DeleteConsumer), and start this one again, or use another name",
+			ErrOtherPatterns, c.cfg.Name, strings.Join(have, ", "), strings.Join(c.filters, ", "))
+	}
+	c.consumer = consumer
+	return nil
+}
+
+func filtersOf(consumer jetstream.Consumer) []string {
+	cfg := consumer.CachedInfo().Config
+	filters := slices.Clone(cfg.FilterSubjects)
+	if cfg.FilterSubject != "" {
+		filters = append(filters, cfg.FilterSubject)
+	}
+	slices.Sort(filters)
+	return filters
+}
+
+// DeleteConsumer removes a consumer from the server, so that its name can have other patterns. First stop the processes that run it:
+// one that runs makes it again as it was, its function may run once more elsewhere, and some servers (2.10.22 was seen to) let the
+// new consumer pass over events when the acknowledgement comes late. Then start those with the new patterns.
+//
+// On a work queue nothing is lost by that: what isn't handled is in the stream; tries count from 1 again. In a log
+// ([StreamConfig].KeepFor) the new consumer begins with the oldest event that is kept, also if that was handled.
+//
+// A consumer that isn't there is no error.
+func (s *Stream) DeleteConsumer(ctx context.Context, name string) error {
+	seen := s.nc.LastError()
+	if err := s.js.DeleteConsumer(ctx, s.cfg.Name, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return s.explain("delete consumer "+name, seen, err)
+	}
+	return nil
 }
 
 // complain logs what keeps the workers from working, once in a while for all of them.
@@ -227,7 +287,7 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 // AckWait.
 //
 // For the function's result: nil acknowledges the event; an error or a panic lets it come again after the back-off; a
-// [verifier.Discard] ends it. The last try that fails, and an event that can't be parsed, goes to the dead letters
+// [verifier.Discard] ends it. What fails in its last try, and an event that can't be parsed, goes to the dead letters
 // ([Stream.DeadLetters]), and leaves the stream only once it is stored there.
 //
 // A [verifier.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one
@@ -314,20 +374,23 @@ func (c *Consumer) take(ctx, work context.Context, consumer jetstream.Consumer) 
 			return err
 		}
 		began := time.Now()
-		c.handle(ctx, work, m)
+		if err := c.handle(ctx, work, m); err != nil {
+			return err
+		}
 		if time.Since(began) > c.cfg.AckWait/2 {
 			return nil // after a reconnection, a second event may have come meanwhile, and be too old now
 		}
 	}
 }
 
-// handle settles one event. Run ends with Run's context, ctx with the time for what still runs then.
-func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
+// handle settles one event. Run ends with Run's context, ctx with the time for what still runs then. The error says that the
+// consumer isn't this process's any more; it is nil for all that is the event's own.
+func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs error) {
 	out := Outcome{Subject: m.Subject()}
 	meta, err := m.Metadata()
 	if err != nil { // not a consumer's message: can't be
 		c.cfg.Logger.ErrorContext(ctx, "jetstream: a message without metadata", slog.String("subject", m.Subject()), slog.Any("error", err))
-		return
+		return nil
 	}
 	out.Try = int(min(meta.NumDelivered, 1<<30))
 	stop := c.keepAlive(m)
@@ -337,42 +400,31 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 	switch {
 	case out.Err != nil:
 		c.bury(ctx, m, meta, &out)
-	case !slices.ContainsFunc(c.cfg.Patterns, out.Event.Name.Matches):
-		if !slices.ContainsFunc(c.filters, func(filter string) bool { return fits(m.Subject(), filter) }) {
-			// Another process has given the consumer of this name other patterns: the event is for that one.
-			out.Err = errors.New("jetstream: the event fits none of this process's patterns, but was given to it: another process shares the consumer's name with other patterns")
-			c.retry(ctx, m, &out)
-			break
-		}
-		out.Result = Unmatched
-		err = m.Ack()
 	case out.Try > 2*c.cfg.MaxTries:
 		out.Err = fmt.Errorf("jetstream: delivered %d times and never settled: the workers crashed or were cut off, or its dead letter couldn't be stored", out.Try-1)
 		c.bury(ctx, m, meta, &out)
+	case !slices.ContainsFunc(c.cfg.Patterns, out.Event.Name.Matches):
+		if notOurs = c.confirm(ctx); notOurs != nil { // the consumer was made anew while this process ran
+			out.Err = notOurs
+			c.giveBack(ctx, m, &out, time.Second)
+			break
+		}
+		out.Err = fmt.Errorf("jetstream: %s fits none of the consumer's patterns, but its subject does: the header %s belies it", out.Event.Name, HeaderEvent)
+		c.bury(ctx, m, meta, &out)
 	default:
-		away := c.attempt(run, ctx, &out)
+		away := c.attempt(run, ctx, meta, &out)
 		switch {
-		case away && run.Err() == nil && !c.stream.nc.IsClosed():
-			c.retry(ctx, m, &out)
-			return // attempt has told of it
-		case away:
-			c.asking.Lock() // or else one who has asked before Run ended gets it back, and it counts again and again
-			err := m.Nak()
-			c.asking.Unlock()
-			if err != nil {
-				c.cannotGiveBack(ctx, &out, err)
-			}
-			return // attempt has told of it
 		case out.Err == nil:
 			out.Result = Handled
 			err = m.Ack()
 		case verifier.IsDiscard(out.Err):
 			out.Result = Discarded
 			err = m.Term()
-		case out.Try < c.cfg.MaxTries || ctx.Err() != nil:
-			c.retry(ctx, m, &out)
 		default:
-			c.bury(ctx, m, meta, &out)
+			c.fail(run, ctx, m, meta, &out, away)
+			if away && out.Result == Retried {
+				return nil // attempt has told of it
+			}
 		}
 	}
 	if err != nil {
@@ -380,6 +432,7 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) {
 	}
 	c.log(ctx, &out)
 	c.observe(ctx, &out)
+	return notOurs
 }
 
 // guard keeps a panic of what the user gave besides the function from ending the process.
@@ -412,7 +465,7 @@ const maxHold = 20
 
 // attempt calls the function, again and again while its error is Temporary. It reports whether it still was when it gave up, or
 // when Run ended.
-func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
+func (c *Consumer) attempt(run, ctx context.Context, meta *jetstream.MsgMetadata, out *Outcome) (away bool) {
 	first := time.Now()
 	for try := 1; ; try++ {
 		began := time.Now()
@@ -424,7 +477,11 @@ func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 		out.Result = Retried
 		c.logAway(ctx, out)
 		c.observe(ctx, out)
-		wait := time.NewTimer(max(min(c.backoff(ctx, min(try, c.cfg.MaxTries)), maxTemporaryWait), 10*time.Millisecond)) // zero would spin
+		delay := max(min(c.backoff(ctx, min(try, c.cfg.MaxTries)), maxTemporaryWait), 10*time.Millisecond) // zero would spin
+		if c.expires(meta, delay) {
+			return true
+		}
+		wait := time.NewTimer(delay)
 		select {
 		case <-run.Done():
 			wait.Stop()
@@ -437,20 +494,38 @@ func (c *Consumer) attempt(run, ctx context.Context, out *Outcome) (away bool) {
 	}
 }
 
-// retry lets the event come again. Should the message be lost, it does so after AckWait.
-func (c *Consumer) retry(ctx context.Context, m jetstream.Msg, out *Outcome) {
-	out.Result = Retried
+// fail decides what becomes of an event that wasn't handled. Away: because of trouble that isn't its own.
+func (c *Consumer) fail(run, ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, out *Outcome, away bool) {
 	delay := c.backoff(ctx, out.Try)
-	if ctx.Err() != nil { // it was broken off, since Run ends
-		delay = 0
-	}
-	if err := m.NakWithDelay(delay); err != nil {
-		c.cannotGiveBack(ctx, out, err)
+	switch {
+	case c.expires(meta, delay):
+		out.Err = fmt.Errorf("%w (and the stream drops the event before it can be tried again)", out.Err)
+		c.bury(ctx, m, meta, out)
+	case away && (run.Err() != nil || c.stream.nc.IsClosed()):
+		c.asking.Lock() // or else one who has asked before Run ended gets it back, and it counts again and again
+		defer c.asking.Unlock()
+		c.giveBack(ctx, m, out, 0)
+	case ctx.Err() != nil: // it was broken off, since Run ends
+		c.giveBack(ctx, m, out, 0)
+	case away, out.Try < c.cfg.MaxTries:
+		c.giveBack(ctx, m, out, delay)
+	default:
+		c.bury(ctx, m, meta, out)
 	}
 }
 
-func (c *Consumer) cannotGiveBack(ctx context.Context, out *Outcome, err error) {
-	c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
+// expires reports whether the stream may have dropped the event when it is tried again after the delay.
+func (c *Consumer) expires(meta *jetstream.MsgMetadata, delay time.Duration) bool {
+	age := c.stream.maxAge
+	return age > 0 && time.Until(meta.Timestamp.Add(age)) < delay+min(c.cfg.AckWait, age/10)
+}
+
+// giveBack lets the event come again. Should the message be lost, it does so after AckWait.
+func (c *Consumer) giveBack(ctx context.Context, m jetstream.Msg, out *Outcome, delay time.Duration) {
+	out.Result = Retried
+	if err := m.NakWithDelay(delay); err != nil {
+		c.cfg.Logger.WarnContext(ctx, "jetstream: an event can't be given back, and comes again", append(out.attrs(), slog.Any("error", err))...)
+	}
 }
 
 var errNotBuried = errors.New("it can't be put among the dead letters")
@@ -459,7 +534,11 @@ var errNotBuried = errors.New("it can't be put among the dead letters")
 func (c *Consumer) bury(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, out *Outcome) {
 	if err := c.stream.publishDeadLetter(ctx, c.cfg.Name, m, meta, out.Err); err != nil {
 		out.Err = fmt.Errorf("%w (and %w: %w)", out.Err, errNotBuried, err)
-		c.retry(ctx, m, out)
+		delay := c.backoff(ctx, out.Try)
+		if c.expires(meta, delay) {
+			delay = min(delay, time.Second) // while there is time
+		}
+		c.giveBack(ctx, m, out, delay)
 		return
 	}
 	out.Result = DeadLettered

@@ -87,9 +87,10 @@ func ExampleConsumer_Run() {
 		log.Println("installed:", d.PassID)
 		return nil
 	})
-	consumer, err := jetstream.NewConsumer(ctx, stream, mux.Handle, jetstream.ConsumerConfig{
-		Patterns: []walletcrew.EventName{walletcrew.AllPassEvents},
+	mux.HandleFunc(walletcrew.AllEvents, func(_ context.Context, e *walletcrew.Event) error {
+		return e.DataErr // nil for an event that no other function is for: acknowledged
 	})
+	consumer, err := jetstream.NewConsumer(ctx, stream, mux.Handle, jetstream.ConsumerConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -21,6 +21,8 @@ type Stream struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	cfg StreamConfig // with its defaults
+
+	maxAge time.Duration // for how long the server keeps an event; 0 is for ever
 }
 
 // StreamConfig says what a stream is called and holds. The zero value is a good one for a single server.
@@ -38,13 +40,13 @@ type StreamConfig struct {
 	DuplicateWindow time.Duration
 	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
 	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.
-	// While that of the dead letters is full, an event that should go there stays where it is and is tried again. A stream that
-	// exists keeps its own limits.
+	// While that of the dead letters is full, an event that should go there stays where it is and is tried again. [EnsureStream]
+	// raises the limits of streams that exist, and never lowers them.
 	MaxBytes, MaxMsgs int64
 	// KeepFor decides what the stream is. 0, the default: a work queue. An event stays until it was handled, however long that
 	// takes, and is then removed; each goes to one consumer, and the patterns of two consumers may not overlap. Otherwise a log:
-	// an event stays for this time, handled or not, and is then removed, also if nobody has handled it; any number of consumers
-	// get each event.
+	// an event stays for this time, handled or not, and is then removed, also if nobody has asked for it; any number of consumers
+	// get each event. What a function fails at until then goes to the dead letters before it is removed, if these can be stored.
 	KeepFor time.Duration
 }
 
@@ -58,10 +60,12 @@ var (
 	ErrPermission = errors.New("jetstream: the NATS server denies it")
 	// ErrStreamConfig: the stream exists, but isn't as it must be to keep what this package promises. Nothing was changed.
 	ErrStreamConfig = errors.New("jetstream: the stream is not as it must be")
+	// ErrOtherPatterns: the consumer exists, and takes other events; see [Stream.DeleteConsumer].
+	ErrOtherPatterns = errors.New("jetstream: the consumer has other patterns")
 	// ErrStreamNotFound: there is no such stream; [EnsureStream] makes it.
 	ErrStreamNotFound = errors.New("jetstream: there is no such stream")
-	// ErrStreamFull: the stream, the account or the server's disk is full.
-	ErrStreamFull = errors.New("jetstream: the stream is full")
+	// ErrStreamFull: the stream has reached its MaxBytes or MaxMsgs, or the account its limit, or the server's disk is full.
+	ErrStreamFull = errors.New("jetstream: there is no room (the stream's MaxBytes or MaxMsgs, which EnsureStream can raise; the account's limit; or the server's disk)")
 	// ErrUnavailable: there is no connection, or no answer in time.
 	ErrUnavailable = errors.New("jetstream: the NATS server can't be reached")
 )
@@ -90,28 +94,56 @@ func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 }
 
 // EnsureStream returns the stream and that of its dead letters, and creates what doesn't exist: on disk, refusing when full. What
-// exists is checked and never changed: see [OpenStream]. Call it when the service starts; the error says what to do. A context
-// without a deadline waits 5 s for each answer.
+// exists is checked, see [OpenStream], and not changed but for MaxBytes and MaxMsgs, which are raised. Call it when the service
+// starts; the error says what to do. A context without a deadline waits 5 s for each answer.
 func EnsureStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	s, err := newStream(nc, cfg)
 	if err != nil {
 		return nil, err
 	}
 	for _, want := range []jetstream.StreamConfig{s.events(), s.deadLetters()} {
-		err := s.check(ctx, want)
+		have, err := s.check(ctx, want)
 		if errors.Is(err, ErrStreamNotFound) {
 			seen := s.nc.LastError()
-			if _, err = s.js.CreateStream(ctx, want); errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				err = s.check(ctx, want) // another process was first
-			} else if err != nil {
+			if _, err = s.js.CreateStream(ctx, want); err == nil {
+				continue
+			} else if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				have, err = s.check(ctx, want) // another process was first
+			} else {
 				err = s.explain("create stream "+want.Name, seen, err)
 			}
+		}
+		if err == nil {
+			err = s.raise(ctx, have, want)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// raise gives the stream the limits that are wanted, where they are higher.
+func (s *Stream) raise(ctx context.Context, have, want jetstream.StreamConfig) error {
+	bytes, msgs := higher(have.MaxBytes, want.MaxBytes), higher(have.MaxMsgs, want.MaxMsgs)
+	if bytes == have.MaxBytes && msgs == have.MaxMsgs {
+		return nil
+	}
+	have.MaxBytes, have.MaxMsgs = bytes, msgs
+	seen := s.nc.LastError()
+	if _, err := s.js.UpdateStream(ctx, have); err != nil {
+		return s.explain(fmt.Sprintf("raise the limits of stream %s to %d bytes and %d messages", want.Name, bytes, msgs), seen, err)
+	}
+	return nil
+}
+
+// higher returns the higher of two limits, of which one that isn't positive is none. None that is wanted isn't meant: it is a
+// StreamConfig that doesn't say.
+func higher(have, want int64) int64 {
+	if have > 0 && want > have {
+		return want
+	}
+	return have
 }
 
 // OpenStream returns the stream that exists, for a service that may not create one. The errors are those above:
@@ -123,7 +155,7 @@ func OpenStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(ctx, s.events()); err != nil {
+	if _, err := s.check(ctx, s.events()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -155,7 +187,7 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	s := &Stream{nc: nc, js: js, cfg: cfg}
+	s := &Stream{nc: nc, js: js, cfg: cfg, maxAge: cfg.KeepFor}
 	if err := s.needVersion(2, 9, "JetStream's newer API"); err != nil {
 		return nil, err
 	}
@@ -218,14 +250,14 @@ func orUnlimited(n int64) int64 {
 	return n
 }
 
-// check compares the stream that exists with the one that is wanted.
-func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) error {
+// check compares the stream that exists with the one that is wanted, and returns it.
+func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) (have jetstream.StreamConfig, err error) {
 	seen := s.nc.LastError()
 	stream, err := s.js.Stream(ctx, want.Name)
 	if err != nil {
-		return s.explain("look up stream "+want.Name, seen, err)
+		return have, s.explain("look up stream "+want.Name, seen, err)
 	}
-	have := stream.CachedInfo().Config
+	have = stream.CachedInfo().Config
 	var wrong []string
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -252,9 +284,12 @@ func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) error {
 	must(slices.ContainsFunc(have.Subjects, func(subject string) bool { return covers(subject, want.Subjects[0]) }),
 		"its subjects are %s (want %s)", strings.Join(have.Subjects, ", "), want.Subjects[0])
 	if len(wrong) > 0 {
-		return fmt.Errorf("%w: %s: %s; change it (nats stream edit), or name another", ErrStreamConfig, want.Name, strings.Join(wrong, "; "))
+		return have, fmt.Errorf("%w: %s: %s; change it (nats stream edit), or name another", ErrStreamConfig, want.Name, strings.Join(wrong, "; "))
 	}
-	return nil
+	if want.Name == s.cfg.Name {
+		s.maxAge = have.MaxAge
+	}
+	return have, nil
 }
 
 // covers reports whether every subject that fits inner fits outer.

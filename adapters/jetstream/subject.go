@@ -3,6 +3,7 @@ package jetstream
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -164,17 +165,21 @@ func unescape(text string) (string, bool) {
 	return string(out), true
 }
 
-// filters returns the fewest subjects that hold all that the patterns match. Some hold more: what comes is matched again.
-func filters(prefix string, patterns []walletcrew.EventName) []string {
+// filters returns the fewest subjects that hold what the patterns match, and nothing else.
+func filters(prefix string, patterns []walletcrew.EventName) ([]string, error) {
 	var categories, subjects []string
 	for _, pattern := range patterns {
+		if pattern == walletcrew.AllEvents {
+			return []string{prefix + ".*.*.*"}, nil
+		}
 		category, rest := split(canonical(pattern))
 		known := canonical(walletcrew.EventName(category + ":x")) // a pattern's category, in the known spelling
 		switch {
-		case category == "" && strings.Contains(rest, "*"), strings.Contains(category, "*"):
-			return []string{prefix + ".*.*.*"}
-		case strings.Contains(rest, "*"):
+		case rest == "*" && category != "" && !strings.Contains(category, "*"):
 			categories = append(categories, prefix+".*."+token(known.Category())+".*")
+		case strings.Contains(string(pattern), "*"):
+			return nil, fmt.Errorf("jetstream: ConsumerConfig.Patterns: %q: the server can sort out \"*\", a category (\"Pass:*\") and a "+
+				"name (\"Pass:Installed\") only; take one of these, and let a verifier.Mux do the rest", pattern)
 		default:
 			subjects = append(subjects, prefix+".*."+token(category)+"."+token(rest))
 		}
@@ -185,11 +190,5 @@ func filters(prefix string, patterns []walletcrew.EventName) []string {
 		}
 	}
 	slices.Sort(categories)
-	return slices.Compact(categories)
-}
-
-// fits reports whether a subject filter takes the subject. Filters here have no other wildcard than '*'.
-func fits(subject, filter string) bool {
-	s, f := strings.Split(subject, "."), strings.Split(filter, ".")
-	return slices.EqualFunc(s, f, func(token, want string) bool { return want == "*" || token == want })
+	return slices.Compact(categories), nil
 }

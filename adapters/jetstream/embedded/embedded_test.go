@@ -126,12 +126,12 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 	}
 	s := start(t, embedded.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Configure: func(o *server.Options) {
 		o.Users = []*server.User{
-			user("admin", append(js, "walletcrew.>", "walletcrew-dead.>")...),
 			user("nothing", "x"),
 			user("reader", js...),
 			user("receiver", "walletcrew.>", "$JS.API.STREAM.INFO.WALLETCREW"),
+			user("owner", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*"),
 			user("one-tenant", "walletcrew.acme.>", "walletcrew.~.>", "$JS.API.STREAM.INFO.WALLETCREW"),
-			user("worker", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.CREATE.WALLETCREW.>", "$JS.API.CONSUMER.MSG.NEXT.WALLETCREW.>", "$JS.ACK.>", "walletcrew-dead.>"),
+			user("worker", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.WALLETCREW.*", "$JS.API.CONSUMER.CREATE.WALLETCREW.>", "$JS.API.CONSUMER.MSG.NEXT.WALLETCREW.>", "$JS.ACK.>", "walletcrew-dead.>"),
 		}
 	}})
 	connect := func(user string, opts ...nats.Option) *nats.Conn {
@@ -155,8 +155,10 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 	require.ErrorIs(t, err, jetstream.ErrPermission)
 	require.ErrorContains(t, err, "$JS.API.STREAM.INFO.WALLETCREW")
 
-	_, err = jetstream.EnsureStream(t.Context(), connect("admin"), jetstream.StreamConfig{})
-	require.NoError(t, err)
+	for _, limit := range []int64{1 << 20, 2 << 20} {
+		_, err = jetstream.EnsureStream(t.Context(), connect("owner"), jetstream.StreamConfig{MaxBytes: limit})
+		require.NoError(t, err)
+	}
 
 	ctx, handler = denied()
 	stream, err := jetstream.OpenStream(t.Context(), connect("reader", handler), jetstream.StreamConfig{})
