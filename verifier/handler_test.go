@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -569,6 +570,48 @@ func TestTheLogSaysWhichDeliveryAndWhatWasAnswered(t *testing.T) {
 		assert.Contains(t, refused, part)
 	}
 	assert.NotContains(t, refused, "tenant", "nothing of a forged delivery can be believed")
+	assert.NotContains(t, refused, "pattern", "there is none without a ServeMux")
+}
+
+// A logger finds in the context what a middleware has put there: the id of a trace, say.
+func TestTheLoggerGetsTheContextOfTheRequest(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	for name, fn := range map[string]verifier.HandlerFunc{
+		"failed":    func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
+		"discarded": func(context.Context, *walletcrew.Event) error { return verifier.Discard(errors.New("no stock")) },
+		"panicked":  func(context.Context, *walletcrew.Event) error { panic("no stock") },
+	} {
+		log := &contextLog{key: key{}}
+		h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), fn, verifier.WithLogger(slog.New(log)))
+		r := eventWith("1")
+		send(h, r.WithContext(context.WithValue(r.Context(), key{}, name)))
+		assert.Equal(t, []any{name}, log.values())
+	}
+}
+
+// A contextLog keeps a value of each record's context.
+type contextLog struct {
+	slog.Handler
+	key any
+
+	mu   sync.Mutex
+	seen []any
+}
+
+func (l *contextLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *contextLog) Handle(ctx context.Context, _ slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = append(l.seen, ctx.Value(l.key))
+	return nil
+}
+
+func (l *contextLog) values() []any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.seen)
 }
 
 func TestAnAuthenticDeliveryThatIsRefusedIsAWarning(t *testing.T) {
@@ -955,6 +998,30 @@ func TestABodyHasUntilTheTimeoutOrTheServersShorterOneToComeIn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server's own ReadTimeout, where it is shorter, is left alone: net/http gives each request its own.
+func TestAShorterReadTimeoutIsNotTouched(t *testing.T) {
+	t.Parallel()
+	for read, want := range map[time.Duration]int{time.Second: 0, 0: 2, time.Hour: 2} {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		r := eventWith("1")
+		r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, &http.Server{ReadTimeout: read}))
+		handlerOf(t, succeed).ServeHTTP(w, r)
+		assert.Equal(t, 204, w.Code)
+		assert.Len(t, w.set, want, "read deadlines: one for the body, and its end; ReadTimeout %s", read)
+	}
+}
+
+// Deadlines keeps the read deadlines that were set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
 }
 
 func TestASlowFunctionIsNotCancelledByAReadDeadline(t *testing.T) {

@@ -99,6 +99,7 @@ func TestAMismatchSaysThatTheBodyIsNotWhatCame(t *testing.T) {
 	}{
 		"read before":            {int64(len(knownBody)), "", "Content-Length says 136 bytes, and 0 were left to read"},
 		"changed":                {int64(len(knownBody)), "{}", "and 2 were left to read"},
+		"made up":                {0, "{}", "Content-Length says 0 bytes, and 2 were left to read"},
 		"another of this length": {2, "{}", ""},
 		"chunked":                {-1, "{}", ""},
 	} {
