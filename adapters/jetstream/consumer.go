@@ -400,9 +400,6 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs er
 	switch {
 	case out.Err != nil:
 		c.bury(ctx, m, meta, &out)
-	case out.Try > 2*c.cfg.MaxTries:
-		out.Err = fmt.Errorf("jetstream: delivered %d times and never settled: the workers crashed or were cut off, or its dead letter couldn't be stored", out.Try-1)
-		c.bury(ctx, m, meta, &out)
 	case !slices.ContainsFunc(c.cfg.Patterns, out.Event.Name.Matches):
 		if notOurs = c.confirm(ctx); notOurs != nil { // the consumer was made anew while this process ran
 			out.Err = notOurs
@@ -410,6 +407,9 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs er
 			break
 		}
 		out.Err = fmt.Errorf("jetstream: %s fits none of the consumer's patterns, but its subject does: the header %s belies it", out.Event.Name, HeaderEvent)
+		c.bury(ctx, m, meta, &out)
+	case out.Try > 2*c.cfg.MaxTries:
+		out.Err = fmt.Errorf("jetstream: delivered %d times and never settled: the workers crashed or were cut off, or its dead letter couldn't be stored", out.Try-1)
 		c.bury(ctx, m, meta, &out)
 	default:
 		away := c.attempt(run, ctx, meta, &out)
