@@ -137,8 +137,8 @@ func (s *Stream) raise(ctx context.Context, have, want jetstream.StreamConfig) e
 	return nil
 }
 
-// higher returns the higher of two limits, of which one that isn't positive is none. None that is wanted isn't meant: it is a
-// StreamConfig that doesn't say.
+// higher returns the limit that the stream gets. One that isn't positive is no limit: a stream without one stays so, and a
+// StreamConfig without one leaves the stream's.
 func higher(have, want int64) int64 {
 	if have > 0 && want > have {
 		return want

@@ -202,18 +202,24 @@ func TestPurgeNeitherWaitsForATransactionNorLetsClaimsWait(t *testing.T) {
 	}
 }
 
-// MySQL 5.7 and MariaDB up to 10.5 have no SKIP LOCKED.
-func TestPurgeWorksWithoutSkipLocked(t *testing.T) {
-	t.Parallel()
-	d := onEngine(t, sqldedupe.MySQL)
-	db, left := d.aborting(t, "SKIP LOCKED", 1000, &mysql.MySQLError{Number: 1064, Message: "You have an error in your SQL syntax"})
-	deduper := d.deduper(t, db, sqldedupe.WithRetention(time.Millisecond))
+// purgesOne makes the tables, and a row that is done and expires at once.
+func purgesOne(t *testing.T, deduper *sqldedupe.Deduper) {
+	t.Helper()
 	require.NoError(t, deduper.EnsureSchema(t.Context()))
 	require.NoError(t, deduper.Complete(t.Context(), "key", claimed(t, deduper, "key", time.Minute).Token))
 	time.Sleep(50 * time.Millisecond) // the server's time
 	n, err := deduper.Purge(t.Context(), 10)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, n)
+}
+
+// MySQL 5.7 and MariaDB up to 10.5 have no SKIP LOCKED.
+func TestPurgeWorksWithoutSkipLocked(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.MySQL)
+	db, left := d.aborting(t, "SKIP LOCKED", 1000, &mysql.MySQLError{Number: 1064, Message: "You have an error in your SQL syntax"})
+	deduper := d.deduper(t, db, sqldedupe.WithRetention(time.Millisecond))
+	purgesOne(t, deduper)
 	assert.Less(t, left.Load(), int64(1000), "it was tried with SKIP LOCKED first")
 }
 
@@ -296,12 +302,7 @@ func TestTablesInADatabaseOfTheirOwn(t *testing.T) {
 	d := onEngine(t, sqldedupe.MySQL)
 	db := connect(t, d.driver, strings.Replace(d.source, "/test?", "/?", 1)) // none is selected
 	deduper := d.deduper(t, db, sqldedupe.WithTable("test."+d.table), sqldedupe.WithRetention(time.Millisecond))
-	require.NoError(t, deduper.EnsureSchema(t.Context()))
-	require.NoError(t, deduper.Complete(t.Context(), "key", claimed(t, deduper, "key", time.Minute).Token))
-	time.Sleep(50 * time.Millisecond) // the server's time
-	n, err := deduper.Purge(t.Context(), 10)
-	require.NoError(t, err)
-	assert.EqualValues(t, 1, n)
+	purgesOne(t, deduper)
 }
 
 // After a quiet night: the planner knows of one row. It may then choose to look for the rows that are to be removed anew for each

@@ -129,6 +129,7 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 			user("nothing", "x"),
 			user("reader", js...),
 			user("receiver", "walletcrew.>", "$JS.API.STREAM.INFO.WALLETCREW"),
+			user("remover", "$JS.API.STREAM.INFO.WALLETCREW", "$JS.API.CONSUMER.DELETE.WALLETCREW.*"),
 			user("owner", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*"),
 			user("one-tenant", "walletcrew.acme.>", "walletcrew.~.>", "$JS.API.STREAM.INFO.WALLETCREW"),
 			user("worker", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.WALLETCREW.*", "$JS.API.CONSUMER.CREATE.WALLETCREW.>", "$JS.API.CONSUMER.MSG.NEXT.WALLETCREW.>", "$JS.ACK.>", "walletcrew-dead.>"),
@@ -191,6 +192,10 @@ func TestPermissionDeniedIsSaidAtStart(t *testing.T) {
 	assert.Equal(t, "1", <-handled)
 	end()
 	require.NoError(t, <-result)
+
+	stream, err = jetstream.OpenStream(t.Context(), connect("remover"), jetstream.StreamConfig{})
+	require.NoError(t, err)
+	require.NoError(t, stream.DeleteConsumer(t.Context(), "worker"))
 }
 
 func TestAServerWithoutJetStreamIsAnError(t *testing.T) {
