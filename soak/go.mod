@@ -1,13 +1,13 @@
-module github.com/thewalletcrew/walletcrew-go/adapters/soak
+module github.com/thewalletcrew/walletcrew-go/soak
 
 go 1.26.0
 
 replace (
-	github.com/thewalletcrew/walletcrew-go => ../..
-	github.com/thewalletcrew/walletcrew-go/adapters/jetstream => ../jetstream
-	github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded => ../jetstream/embedded
-	github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe => ../redisdedupe
-	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe => ../sqldedupe
+	github.com/thewalletcrew/walletcrew-go => ..
+	github.com/thewalletcrew/walletcrew-go/adapters/jetstream => ../adapters/jetstream
+	github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded => ../adapters/jetstream/embedded
+	github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe => ../adapters/redisdedupe
+	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe => ../adapters/sqldedupe
 )
 
 require (
