@@ -42,11 +42,11 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 }
 
 // What others call through an interface (fmt, errors, encoding/json, slog) needs no example of its own.
-var calledByOthers = []string{"Error", "Format", "Is", "LogValue", "MarshalJSON", "MarshalText", "String", "UnmarshalJSON", "UnmarshalText", "Unwrap"}
+var calledByOthers = []string{"Error", "Format", "Is", "LogValue", "MarshalJSON", "MarshalText", "ServeHTTP", "String", "UnmarshalJSON", "UnmarshalText", "Unwrap"}
 
 func TestEveryExportedFunctionHasAnExample(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "verifier", "walletcrewtest"} {
+	for _, dir := range []string{".", "verifier", "receiver", "walletcrewtest"} {
 		fset := token.NewFileSet()
 		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		require.NoError(t, err)

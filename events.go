@@ -34,7 +34,7 @@ type Event struct {
 	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
 	// payload doesn't fit the name's type.
 	Data any
-	// DataErr says why a known event became an *UnknownEvent, and in a function of a verifier.Mux
+	// DataErr says why a known event became an *UnknownEvent, and in a function of a receiver.Mux
 	// also why a more specific function couldn't take the event; nil otherwise.
 	DataErr error
 	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must

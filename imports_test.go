@@ -14,7 +14,7 @@ import (
 
 const modulePath = "github.com/thewalletcrew/walletcrew-go"
 
-// Imports run one way: examples and adapters -> walletcrewtest -> verifier -> the root. A service that only manages webhooks
+// Imports run one way: examples and adapters -> walletcrewtest -> receiver -> verifier -> the root. A service that only manages webhooks
 // links nothing of the receiving side, and neither links the test double. What is internal imports nothing of the module.
 func TestImportsRunOneWay(t *testing.T) {
 	t.Parallel()
@@ -23,8 +23,9 @@ func TestImportsRunOneWay(t *testing.T) {
 		allowed []string // of this module; nil: nothing
 	}{
 		{".", []string{modulePath + "/internal/endpoint"}},
-		{"verifier", []string{modulePath, modulePath + "/internal/endpoint"}},
-		{"walletcrewtest", []string{modulePath, modulePath + "/verifier"}},
+		{"verifier", []string{modulePath, modulePath + "/internal/answer", modulePath + "/internal/dedupekey", modulePath + "/internal/endpoint", modulePath + "/internal/guard"}},
+		{"receiver", []string{modulePath, modulePath + "/verifier", modulePath + "/internal/answer", modulePath + "/internal/dedupekey", modulePath + "/internal/guard"}},
+		{"walletcrewtest", []string{modulePath, modulePath + "/verifier", modulePath + "/receiver"}},
 	}
 	for _, rule := range rules {
 		t.Run(rule.dir, func(t *testing.T) {

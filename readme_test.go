@@ -20,6 +20,7 @@ import (
 var snippetImports = map[string]string{
 	"bytes": "bytes", "context": "context", "errors": "errors", "io": "io", "http": "net/http", "httptest": "net/http/httptest", "log": "log", "os": "os",
 	"testing": "testing", "walletcrew": "github.com/thewalletcrew/walletcrew-go",
+	"receiver":       "github.com/thewalletcrew/walletcrew-go/receiver",
 	"verifier":       "github.com/thewalletcrew/walletcrew-go/verifier",
 	"walletcrewtest": "github.com/thewalletcrew/walletcrew-go/walletcrewtest",
 }
@@ -29,7 +30,7 @@ const given = `
 var (
 	ctx    context.Context
 	client *walletcrew.Client
-	mux    *verifier.Mux
+	mux    *receiver.Mux
 	body   []byte
 	secret walletcrew.Secret
 	r      *http.Request

@@ -1,6 +1,6 @@
 module github.com/thewalletcrew/walletcrew-go/benchmarks
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/google/go-github/v88 v88.0.0
@@ -15,6 +15,7 @@ require (
 	github.com/google/go-querystring v1.2.0 // indirect
 	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
 	github.com/hashicorp/go-retryablehttp v0.7.8 // indirect
+	golang.org/x/time v0.16.0 // indirect
 	gopkg.in/validator.v2 v2.0.1 // indirect
 )
 

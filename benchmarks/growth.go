@@ -9,6 +9,7 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -54,14 +55,14 @@ func seenGrowth() []subject {
 }
 
 func handlerAfter(events int) http.Handler {
-	ctx, d := context.Background(), verifier.NewMemoryDeduper(0, 0)
+	ctx, d := context.Background(), receiver.NewMemoryDeduper(0, 0)
 	for i := range events {
 		key := "-/before-" + strconv.Itoa(i)
 		claim, err := d.Claim(ctx, key, time.Minute)
 		must(err)
 		must(d.Complete(ctx, key, claim.Token))
 	}
-	return verifier.NewHandler(newVerifier(verifier.Static(secret)), nothing, verifier.WithDeduper(d))
+	return receiver.NewHandler(newVerifier(verifier.Static(secret)), nothing, receiver.WithDeduper(d))
 }
 
 // muxGrowth: one pattern that matches, alone and behind 99 others of its kind. Globs, which have a '*' elsewhere than after the
@@ -70,7 +71,7 @@ func muxGrowth() []subject {
 	event, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, installed)
 	must(err)
 	handle := func(matching walletcrew.EventName, others string) func() {
-		m := verifier.NewMux()
+		m := receiver.NewMux()
 		called := false
 		m.HandleFunc(matching, func(context.Context, *walletcrew.Event) error { called = true; return nil })
 		for i := range 99 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -30,7 +31,7 @@ func loopbackSubjects(generator func(address string) func([]request)) func() []s
 				}
 				w.WriteHeader(http.StatusNoContent)
 			}), generator, bare),
-			load(verifier.NewHandler(newVerifier(verifier.Static(secret)), nothing), generator, sdk, rateOf(bare, 0.90)),
+			load(receiver.NewHandler(newVerifier(verifier.Static(secret)), nothing), generator, sdk, rateOf(bare, 0.90)),
 			load(handlerAfter(1<<16), generator, "NewHandler, memory deduper, new id", timeOf(sdk, 1.10)),
 		}
 	}
@@ -124,7 +125,7 @@ func fresh(body []byte) []byte {
 
 // dedupeSubjects compare ServeHTTP alone, which shows more of the deduper than a whole server would.
 func dedupeSubjects() []subject {
-	without := verifier.NewHandler(newVerifier(verifier.Static(secret)), nothing)
+	without := receiver.NewHandler(newVerifier(verifier.Static(secret)), nothing)
 	with, seen := handlerAfter(1<<16), handlerAfter(0) // the first is full, as it is from then on
 	news, same := new(deliveries), new(deliveries)
 	const no = "no deduper"

@@ -25,6 +25,7 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -74,8 +75,8 @@ const starting = time.Minute
 
 // receiver is what a service that receives looks like.
 func (c role) receiver(ctx context.Context) error {
-	var fn verifier.HandlerFunc
-	var opts []verifier.HandlerOption
+	var fn receiver.HandlerFunc
+	var opts []receiver.HandlerOption
 	err := until(ctx, starting, func(ctx context.Context) (err error) {
 		fn, opts, err = c.function(ctx)
 		return err
@@ -88,7 +89,7 @@ func (c role) receiver(ctx context.Context) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle(path, verifier.NewHandler(v, fn, append(opts, verifier.WithTimeout(c.Timeout))...))
+	mux.Handle(path, receiver.NewHandler(v, fn, append(opts, receiver.WithTimeout(c.Timeout))...))
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func (c role) receiver(ctx context.Context) error {
 }
 
 // function returns what is called for each event.
-func (c role) function(ctx context.Context) (verifier.HandlerFunc, []verifier.HandlerOption, error) {
+func (c role) function(ctx context.Context) (receiver.HandlerFunc, []receiver.HandlerOption, error) {
 	switch c.Function {
 	case "publish":
 		stream, err := c.openStream(ctx)
@@ -126,7 +127,7 @@ func (c role) function(ctx context.Context) (verifier.HandlerFunc, []verifier.Ha
 		if err := deduper.Check(ctx); err != nil {
 			return nil, nil, err
 		}
-		opts := []verifier.HandlerOption{verifier.WithDeduper(deduper)}
+		opts := []receiver.HandlerOption{receiver.WithDeduper(deduper)}
 		if c.WithoutDeduper {
 			opts = nil
 		}
@@ -194,7 +195,7 @@ func (c role) streamConfig() jetstream.StreamConfig {
 }
 
 // once writes one row for each time that it makes an event's effect, in the transaction that records the event.
-func (c role) once(ctx context.Context) (verifier.HandlerFunc, error) {
+func (c role) once(ctx context.Context) (receiver.HandlerFunc, error) {
 	db, err := sql.Open("pgx", c.Postgres)
 	if err != nil {
 		return nil, err
@@ -224,7 +225,7 @@ func (c role) once(ctx context.Context) (verifier.HandlerFunc, error) {
 
 // count notes in Redis that it was called for an event. Each call has a name, so that one whose answer was lost, and that the client
 // sends again, isn't two; and it isn't broken off, or a call that was noted would fail and be made again.
-func (c role) count(client *redis.Client) verifier.HandlerFunc {
+func (c role) count(client *redis.Client) receiver.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) error {
 		ctx = context.WithoutCancel(ctx)
 		call := crand.Text()
@@ -241,7 +242,7 @@ func (c role) count(client *redis.Client) verifier.HandlerFunc {
 }
 
 // append writes a line for each time that it is called.
-func (c role) append() (verifier.HandlerFunc, error) {
+func (c role) append() (receiver.HandlerFunc, error) {
 	file, err := os.OpenFile(c.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err

@@ -1,31 +1,20 @@
-// Package verifier receives the webhooks of The Wallet Crew: it checks that a delivery is the platform's, decodes it, and
-// calls your function: with a [Deduper], once for each event.
-//
-// # In one piece
+// Package verifier decides whether a delivery is The Wallet Crew's, and what it says. The package receiver does something with it:
+// most services use both.
 //
 //	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
 //	if err != nil {
 //		return err
 //	}
-//	mux := verifier.NewMux()
-//	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {
-//		return store.MarkInstalled(ctx, d.PassID, d.Device.Platform)
-//	})
-//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle,
-//		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0))))
 //
-// [New] refuses a missing secret at start. [NewHandler] verifies, decodes, leaves out duplicates ([WithDeduper]), limits the time
-// and answers; [On] calls a function for the event of its payload type, [OnName] for any name or pattern with your own type, and
-// [Mux.HandleFunc] with the event as it is.
+// [New] refuses a missing secret at start. What comes next depends on the service:
 //
-// The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
-// that returns nil acknowledges the event; an error asks for it again, except for a [Discard].
+//   - receiver.NewHandler is an http.Handler that deduplicates, limits the time, answers, and calls your function.
+//   - [Verifier.Middleware] verifies in front of a handler of yours.
+//   - [Verifier.Event] verifies within a handler of yours. [Verifier.Delivery] does the same, and says more.
+//   - [Verifier.EventFrom] and [Verifier.DeliveryFrom] serve what isn't net/http: fiber, a Lambda function.
 //
-// # In parts
-//
-// A service with its own handlers uses [Verifier.Middleware], or [Verifier.Event] within a handler; one that isn't on net/http
-// uses [Verifier.EventFrom]. All three first refuse what the headers alone show to be wrong, and then check the size, the signature
-// over the bytes as they came, the JSON, and the name. Nothing is decoded before the signature holds. [StatusCode] says what to answer.
+// All of them first refuse what the headers alone show to be wrong. Then they check the size, the signature over the bytes as they
+// came, the JSON, and the name. Nothing is decoded before the signature holds. [StatusCode] says what to answer.
 //
 // # Secrets
 //

@@ -11,9 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
-	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -28,28 +28,6 @@ func deliver(h http.Handler, name walletcrew.EventName, body string) {
 	fmt.Println(w.Code, http.StatusText(w.Code))
 }
 
-// A receiver in one piece: verified, decoded, each event once.
-func Example() {
-	v, err := verifier.New(verifier.Static(exampleSecret)) // of the environment, in a real one
-	if err != nil {
-		log.Fatal(err)
-	}
-	mux := verifier.NewMux()
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
-		fmt.Println("installed:", d.PassID, "on", d.Device.Platform)
-		return nil
-	})
-	h := verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
-
-	body := `{"__id":"e-1","passId":"p-1001","device":"apple"}`
-	deliver(h, walletcrew.EventPassInstalled, body)
-	deliver(h, walletcrew.EventPassInstalled, body) // the same once more: acknowledged, but not handled again
-	// Output:
-	// installed: p-1001 on apple
-	// 204 No Content
-	// 204 No Content
-}
-
 // A source that can't ever verify anything is an error at start, not at the first forgery.
 func ExampleNew() {
 	_, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("A_VARIABLE_THAT_IS_NOT_SET"))))
@@ -62,38 +40,10 @@ func ExampleWithMaxBodyBytes() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil },
-		verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	h := receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil },
+		receiver.WithLogger(slog.New(slog.DiscardHandler)))
 	deliver(h, walletcrew.EventPassUpdated, `{"__id":"e-1","passId":"`+strings.Repeat("p", 64<<10)+`"}`)
 	// Output: 413 Request Entity Too Large
-}
-
-func ExampleNewHandler() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
-		switch d := e.Data.(type) {
-		case *walletcrew.PassInstalled:
-			fmt.Println("installed:", d.PassID)
-		case *walletcrew.PassUninstalled:
-			return errors.New("the database is down") // 500: the platform shall deliver it again
-		default:
-			fmt.Println("not for us:", e.Name)
-		}
-		return nil
-	}, verifier.WithTimeout(20*time.Second), verifier.WithLogger(slog.New(slog.DiscardHandler)))
-
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1","passId":"p-1001"}`)
-	deliver(h, walletcrew.EventPassUninstalled, `{"__id":"e-2","passId":"p-1001"}`)
-	deliver(h, "Wallet:Renamed", `{"__id":"e-3"}`)
-	// Output:
-	// installed: p-1001
-	// 204 No Content
-	// 500 Internal Server Error
-	// not for us: Wallet:Renamed
-	// 204 No Content
 }
 
 // The signature alone, for those who have the body and the header already.
@@ -293,267 +243,6 @@ func ExampleStatusCode() {
 	// 204
 }
 
-// Its Handle is what NewHandler takes.
-func ExampleNewMux() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	mux := verifier.NewMux()
-	mux.HandleFunc(walletcrew.AllPassEvents, func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Println(e.Name)
-		return nil
-	})
-	h := verifier.NewHandler(v, mux.Handle)
-	deliver(h, walletcrew.EventPassUpdated, `{"__id":"e-1"}`)
-	deliver(h, walletcrew.EventCustomerUpserted, `{"__id":"e-2"}`) // nobody's: acknowledged
-	// Output:
-	// Pass:Updated
-	// 204 No Content
-	// 204 No Content
-}
-
-func ExampleMux() {
-	mux := verifier.NewMux()
-	mux.HandleFunc("Pass:Installed", func(context.Context, *walletcrew.Event) error {
-		fmt.Println("installed")
-		return nil
-	})
-	mux.HandleFunc(walletcrew.AllPassEvents, func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Println("some other pass event:", e.Name)
-		return nil
-	})
-	for _, name := range []walletcrew.EventName{"Pass:Installed", "pass.installed", "Pass:Updated", "Customer:Upserted"} {
-		err := mux.Handle(context.Background(), &walletcrew.Event{Name: name})
-		if err != nil {
-			fmt.Println(err)
-		}
-	}
-	// Output:
-	// installed
-	// installed
-	// some other pass event: Pass:Updated
-}
-
-// An event that doesn't fit the type goes to the next pattern.
-func ExampleOn() {
-	mux := verifier.NewMux()
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
-		fmt.Println("installed:", d.PassID)
-		return nil
-	})
-	mux.HandleFunc(walletcrew.AllEvents, func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Println("kept for later:", e.Name, string(e.Raw))
-		return nil
-	})
-	for _, body := range []string{`{"passId":"p-1001"}`, `{"passId":[1,2]}`} {
-		e, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, []byte(body))
-		if err != nil {
-			log.Fatal(err)
-		}
-		_ = mux.Handle(context.Background(), e)
-	}
-	// Output:
-	// installed: p-1001
-	// kept for later: Pass:Installed {"passId":[1,2]}
-}
-
-// No member of a customer event is documented; your own type holds those that your tenant's events carry.
-func ExampleOnName() {
-	type customer struct {
-		ID    string `json:"customerId"`
-		Email string `json:"email"`
-	}
-	mux := verifier.NewMux()
-	verifier.OnName(mux, walletcrew.EventCustomerUpserted, func(_ context.Context, e *walletcrew.Event, c *customer) error {
-		fmt.Println(e.Name, c.ID, c.Email)
-		return nil
-	})
-	e, err := walletcrew.ParseEvent("Customer:Upserted", []byte(`{"__id":"e-1","customerId":"C-42","email":"ada@shop.example"}`))
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := mux.Handle(context.Background(), e); err != nil {
-		fmt.Println(err)
-	}
-	// Output: Customer:Upserted C-42 ada@shop.example
-}
-
-// What can never be handled is discarded, so that it doesn't come again and again.
-func ExampleDiscard() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
-		return verifier.Discard(fmt.Errorf("no customer for %s", e.ID))
-	}, verifier.WithLogger(slog.New(slog.DiscardHandler))) // which would say what was discarded
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	// Output: 204 No Content
-}
-
-// For those who call a HandlerFunc themselves, such as a worker behind a queue.
-func ExampleIsDiscard() {
-	handle := func(_ context.Context, e *walletcrew.Event) error {
-		return verifier.Discard(fmt.Errorf("no customer for %s", e.ID))
-	}
-	err := handle(context.Background(), &walletcrew.Event{ID: "e-1"})
-	fmt.Println(verifier.IsDiscard(err), err)
-	// Output: true discarded: no customer for e-1
-}
-
-func ExampleIsTemporary() {
-	handle := func(context.Context, *walletcrew.Event) error {
-		return verifier.Temporary(errors.New("the database can't be reached"))
-	}
-	err := handle(context.Background(), &walletcrew.Event{ID: "e-1"})
-	fmt.Println(verifier.IsTemporary(err), err)
-	// Output: true the database can't be reached
-}
-
-// What passes by itself is asked for again, as is every error; but the answer says that it isn't a fault of the function.
-func ExampleTemporary() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error {
-		return verifier.Temporary(errors.New("the database can't be reached"))
-	}, verifier.WithLogger(slog.New(slog.DiscardHandler)))
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	// Output: 503 Service Unavailable
-}
-
-// The same event twice: the function runs once, and both are acknowledged.
-func ExampleWithDeduper() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Println("handled", e.ID)
-		return nil
-	}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0))) // for replicas: adapters/redisdedupe, adapters/sqldedupe
-	for range 2 {
-		deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	}
-	// Output:
-	// handled e-1
-	// 204 No Content
-	// 204 No Content
-}
-
-// brokenDeduper is one whose server is away.
-type brokenDeduper struct{ verifier.Deduper }
-
-func (brokenDeduper) Claim(context.Context, string, time.Duration) (verifier.Claim, error) {
-	return verifier.Claim{}, errors.New("the server is away")
-}
-
-// While the deduper is away, a delivery is refused, or handled, perhaps a second time.
-func ExampleContinueWithoutDeduper() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	handle := func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Println("handled", e.ID)
-		return nil
-	}
-	quiet := verifier.WithLogger(slog.New(slog.DiscardHandler))
-	strict := verifier.NewHandler(v, handle, verifier.WithDeduper(brokenDeduper{}), quiet)
-	lenient := verifier.NewHandler(v, handle, verifier.WithDeduper(brokenDeduper{}), verifier.ContinueWithoutDeduper(), quiet)
-	deliver(strict, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	deliver(lenient, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	// Output:
-	// 503 Service Unavailable
-	// handled e-1
-	// 204 No Content
-}
-
-// A function that takes too long is answered for; its context has ended.
-func ExampleWithTimeout() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(ctx context.Context, _ *walletcrew.Event) error {
-		<-ctx.Done() // as a database driver does that is given ctx
-		return ctx.Err()
-	}, verifier.WithTimeout(10*time.Millisecond), verifier.WithLogger(slog.New(slog.DiscardHandler)))
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	// Output: 503 Service Unavailable
-}
-
-// What is refused, fails or is discarded is logged, without body, signature or secret.
-func ExampleWithLogger() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
-	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error {
-		return verifier.Discard(errors.New("no customer"))
-	}, verifier.WithLogger(logger))
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	// Output:
-	// level=WARN msg="verifier: the function discarded the event" event=Pass:Installed id=e-1 tenant=shop error="discarded: no customer"
-	// 204 No Content
-}
-
-// One Outcome for each delivery: a counter by result and event, a histogram of the function's time.
-func ExampleWithObserver() {
-	v, err := verifier.New(verifier.Static(exampleSecret))
-	if err != nil {
-		log.Fatal(err)
-	}
-	h := verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil },
-		verifier.WithLogger(slog.New(slog.DiscardHandler)),
-		verifier.WithObserver(func(_ context.Context, out verifier.Outcome) {
-			name := "unknown"
-			if out.Event != nil { // nil for what was refused
-				name = string(out.Event.Name)
-			}
-			fmt.Printf("deliveries{result=%q, event=%q, status=%d} bytes=%d\n", out.Result, name, out.Status, out.Bytes)
-		}))
-	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	deliver(h, walletcrew.EventPassInstalled, `not JSON`)
-	// Output:
-	// deliveries{result="handled", event="Pass:Installed", status=204} bytes=14
-	// 204 No Content
-	// deliveries{result="refused", event="unknown", status=400} bytes=8
-	// 400 Bad Request
-}
-
-// NewHandler does this for you; it is what a Deduper of your own must do.
-func ExampleNewMemoryDeduper() {
-	ctx, d := context.Background(), verifier.NewMemoryDeduper(0, 0)
-	first, _ := d.Claim(ctx, "e-1", time.Minute)
-	second, _ := d.Claim(ctx, "e-1", time.Minute)
-	fmt.Println(first.State, second.State)
-
-	_ = d.Release(ctx, "e-1", first.Token) // handling it failed
-	third, _ := d.Claim(ctx, "e-1", time.Minute)
-	fmt.Println(third.State)
-
-	fmt.Println(errors.Is(d.Complete(ctx, "e-1", first.Token), verifier.ErrLeaseLost))
-	_ = d.Complete(ctx, "e-1", third.Token)
-	fourth, _ := d.Claim(ctx, "e-1", time.Minute)
-	fmt.Println(fourth.State)
-	// Output:
-	// claimed held
-	// claimed
-	// true
-	// done
-}
-
 // Why doesn't the signature match? For a log on a developer's machine, not for a response.
 func ExampleDiagnose() {
 	signature := walletcrew.Sign(exampleSecret, []byte(`{"__id":"e-1"}`))
@@ -593,4 +282,73 @@ func ExampleForEndpoint() {
 	// Output:
 	// signed for this endpoint: <nil>
 	// signed for another: walletcrew: the signature does not match the body
+}
+
+// All that is known of a delivery, also of one that is refused.
+func ExampleVerifier_Delivery() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, err := v.Delivery(r)
+		if err != nil {
+			fmt.Println("refused:", err, "- it claims to be", d.ClaimedName, "of", d.ClaimedTenant)
+		} else {
+			fmt.Println("accepted:", d.Event.Name, "-", len(d.Body), "bytes")
+		}
+		w.WriteHeader(verifier.StatusCode(err))
+	})
+	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1","passId":"p-1001"}`)
+	r := walletcrewtest.NewRequest("/webhooks/walletcrew", "a secret that isn't ours", "shop", walletcrew.EventPassInstalled, []byte(`{}`))
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	// Output:
+	// accepted: Pass:Installed - 32 bytes
+	// 204 No Content
+	// refused: walletcrew: the signature does not match the body - it claims to be Pass:Installed of shop
+}
+
+// In a framework that has its own request, such as fiber: copy what its buffers hold.
+func ExampleVerifier_DeliveryFrom() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"e-1","passId":"p-1001"}`)
+	header := map[string]string{
+		walletcrew.HeaderSignature: walletcrew.Sign(exampleSecret, body),
+		walletcrew.HeaderEventName: "Pass:Installed",
+		walletcrew.HeaderTenantID:  "shop",
+	}
+	d, err := v.DeliveryFrom(context.Background(), func(name string) string { return header[name] }, body)
+	fmt.Println(verifier.StatusCode(err), d.Authentic, d.Event.ID)
+	// Output: 204 true e-1
+}
+
+func ExampleDeliveryFromContext() {
+	v, err := verifier.New(verifier.Static(exampleSecret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, _ := verifier.DeliveryFromContext(r.Context())
+		fmt.Println(d.Event.ID, "in the scope", d.Scope)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1","passId":"p-1001"}`)
+	// Output:
+	// e-1 in the scope -
+	// 204 No Content
+}
+
+// A secret from a file often ends in a line break.
+func ExampleVerifier_Doubts() {
+	v, err := verifier.New(verifier.Static(exampleSecret + "\n"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, doubt := range v.Doubts() {
+		fmt.Println(doubt)
+	}
+	// Output: a secret begins or ends in white space, a line break or a quote: is that part of it?
 }

@@ -8,60 +8,50 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
+	"github.com/thewalletcrew/walletcrew-go/internal/guard"
 )
 
 // How often FromAPI looks.
 const (
-	looksAtOnce  = 5                // tokens at most, and at start
-	lookEvery    = 30 * time.Second // one more token
+	looksAtOnce  = 5                // besides the first
+	lookEvery    = 30 * time.Second // then
 	pauseAfter   = time.Second      // after a look that failed
 	longestPause = 10 * time.Minute
 	lookTimeout  = 10 * time.Second
-	together     = 100 * time.Millisecond // who asks so soon after a look began shares it; later, a webhook may have been made since
-	reviewSecret = 10 * time.Minute       // a cached list is looked at again, so that a deleted webhook's secret stops to be accepted
-	staleSecret  = 2 * reviewSecret       // and from then on a delivery waits for that look,
+	together     = 100 * time.Millisecond // a look that began so shortly before counts as new; after that, a webhook may have been made
+	reviewAfter  = 10 * time.Minute       // the list is looked at again, so that a deleted webhook's secret comes to be refused,
+	staleAfter   = 2 * reviewAfter        // and from then on a delivery waits for that look,
 	staleWait    = 3 * time.Second        // but no longer than this
 )
 
-// FromAPI is a SecretSource of the secrets of the webhooks of the client's tenant, disabled ones included, whatever tenant the
-// delivery's header names: of all of them, so that who runs another endpoint of the tenant, and has its secret, can sign for this
-// one too; [ForEndpoint] takes only this one's. The key needs the scope Webhook.Read.
+// FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
+// delivery's header names. So whoever has the secret of one of the tenant's webhooks can sign for this endpoint, too;
+// [ForEndpoint] takes only this endpoint's. The key needs the scope Webhook.Read.
 //
-// It lists the webhooks when the first delivery comes, and keeps their secrets in memory. When no secret fits, it lists again,
-// so that a webhook made a moment ago is found; since anyone can send what doesn't fit, it does so at most 5 times in a row and
-// then once each 30 seconds, so that a new webhook's deliveries may be refused (401) for that long; concurrent deliveries share one
-// call. A call that failed doesn't count, but is followed by a pause
-// of a second, or of what the API asks for with Retry-After (10 minutes at most).
+// It lists the webhooks when the first delivery comes, and keeps their secrets in memory.
 //
-// It also lists anew when a delivery comes and the list is over 10 minutes old, so that the secret of a webhook that was deleted
-// comes to be refused: in the background, or, where the list is over 20 minutes old, before that delivery is checked, which waits 3
-// seconds at most and only while the API is well.
+//   - When no secret fits, it lists again, so that a webhook made a moment ago is found. Anyone can send what doesn't fit: so it
+//     does that at most 5 times in a row, and then once each 30 seconds. For that long, a new webhook's deliveries may be refused
+//     (401). Concurrent deliveries share one call.
+//   - A call that failed doesn't count. A pause follows: a second, or what the API asks for with Retry-After, 10 minutes at most.
+//   - When a delivery comes and the list is over 10 minutes old, it lists again in the background, so that the secret of a deleted
+//     webhook comes to be refused. If the list is over 20 minutes old, that delivery waits for the new one, 3 seconds at most, and
+//     only while the API is well.
 //
-// While the API can't be reached, the secrets it has go on to serve. Where it never had any, deliveries are answered with
+// While the API can't be reached, the secrets it has stay in use. If it never had any, deliveries are answered with
 // [ErrSecretsUnavailable] (503).
 func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
-	s := &apiSource{tokens: looksAtOnce, secrets: func() []walletcrew.Secret { return nil }}
+	s := &apiSource{tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
 	for _, opt := range opts {
 		opt(s)
 	}
 	if client != nil {
 		s.tenant = client.TenantID()
-		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) {
-			var secrets []walletcrew.Secret
-			seen := map[walletcrew.Secret]bool{"": true}
-			for w, err := range client.Webhooks.All(ctx, nil) {
-				if err != nil {
-					return nil, err
-				}
-				if !seen[w.SignatureSecret] && (s.endpoint == nil || endpoint.Same(w.Endpoint, *s.endpoint)) {
-					seen[w.SignatureSecret] = true
-					secrets = append(secrets, w.SignatureSecret)
-				}
-			}
-			return secrets, nil
-		}
+		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) { return listSecrets(ctx, client, s.endpoint) }
 	}
 	return s
 }
@@ -73,188 +63,165 @@ type APIOption func(*apiSource)
 // host ignores case. Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
 func ForEndpoint(url string) APIOption { return func(s *apiSource) { s.endpoint = &url } }
 
+// listSecrets returns the secrets of the webhooks with the endpoint, of all if it is nil.
+func listSecrets(ctx context.Context, client *walletcrew.Client, url *string) ([]walletcrew.Secret, error) {
+	var secrets []walletcrew.Secret
+	seen := map[walletcrew.Secret]bool{"": true}
+	for w, err := range client.Webhooks.All(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		if !seen[w.SignatureSecret] && (url == nil || endpoint.Same(w.Endpoint, *url)) {
+			seen[w.SignatureSecret] = true
+			secrets = append(secrets, w.SignatureSecret)
+		}
+	}
+	return secrets, nil
+}
+
 type apiSource struct {
 	tenant   string
 	endpoint *string // nil for all
 	list     func(context.Context) ([]walletcrew.Secret, error)
+	tokens   *rate.Limiter // of looks after the first; one that failed costs none
 
 	mu       sync.Mutex
-	loaded   bool
-	loadedAt time.Time
-	secrets  func() []walletcrew.Secret // a closure, so that fmt can't print them; the slice is never changed
-	under    look                       // the look under way; nil where there is none
-	lookedAt time.Time                  // when the last look began
-	tokens   int
-	filledAt time.Time // when the last token was added; zero while there are as many as can be
-	failedAt time.Time
-	failure  error
+	secrets  func() []walletcrew.Secret // nil before the first list; a closure, so that fmt can't print them
+	listed   time.Time
+	under    chan struct{} // closed when the look under way has ended; nil if there is none
+	lookedAt time.Time     // when the last look began
+	failed   time.Time
+	failure  error // of the last look
 }
 
-// A look is one call of the API, shared by all who ask meanwhile; closed when it has ended.
-type look chan struct{}
+func (s *apiSource) check() error {
+	switch {
+	case s.list == nil:
+		return errors.New("verifier: FromAPI: the client is nil")
+	case s.endpoint != nil && *s.endpoint == "":
+		return errors.New("verifier: FromAPI: the endpoint is empty")
+	}
+	return nil
+}
+
+func (s *apiSource) scope(string) string { return tenantScope(s.tenant) }
 
 // Format writes the same whatever the verb.
 func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }
 
 func (s *apiSource) Secrets(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
 	s.mu.Lock()
-	if !s.loaded {
-		return s.await(ctx)
-	}
-	age := time.Since(s.loadedAt)
-	if age > staleSecret && s.failure == nil {
-		return s.awaitBriefly(ctx)
-	}
 	defer s.mu.Unlock()
-	if age > reviewSecret && s.under == nil && !s.pausing() {
-		s.start()
+	switch age := time.Since(s.listed); {
+	case s.secrets == nil:
+		return s.await(ctx)
+	case age > staleAfter && s.failure == nil:
+		brief, cancel := context.WithTimeout(ctx, staleWait)
+		defer cancel()
+		if secrets, err := s.await(brief); err == nil || ctx.Err() != nil {
+			return secrets, err
+		}
+	case age > reviewAfter:
+		s.look()
 	}
 	return s.secrets(), nil
-}
-
-// awaitBriefly is await, but goes on with what is known where the look takes long.
-func (s *apiSource) awaitBriefly(ctx context.Context) ([]walletcrew.Secret, error) {
-	wait, cancel := context.WithTimeout(ctx, staleWait)
-	defer cancel()
-	secrets, err := s.await(wait)
-	if err == nil || ctx.Err() != nil {
-		return secrets, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known()
 }
 
 // Refresh looks again if it may, and returns what is known then.
 func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret, error) {
 	s.mu.Lock()
-	if s.loaded && s.under == nil && !s.pausing() {
-		s.fill()
-		if s.tokens == 0 {
-			defer s.mu.Unlock()
-			return s.secrets(), nil
-		}
+	defer s.mu.Unlock()
+	if s.secrets != nil && s.under == nil && s.exhausted() {
+		return s.secrets(), nil
 	}
 	return s.await(ctx)
 }
 
-// doubt says why a secret that fits may be missing from what is known; "" where it is as new as can be.
-func (s *apiSource) doubt() string {
+func (s *apiSource) exhausted() bool { return s.tokens.Tokens() < 1 }
+
+// current reports whether what is known is as new as somebody can have it who asked then.
+func (s *apiSource) current(asked time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch age := time.Since(s.loadedAt).Round(time.Second); {
+	return !s.lookedAt.Before(asked.Add(-together)) || s.under == nil && (s.exhausted() || s.pausing())
+}
+
+func (s *apiSource) explain(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch age := time.Since(s.listed).Round(time.Second); {
+	case errors.Is(err, ErrUnknownTenant) && s.endpoint != nil: // whatever tenant the header names
+		return fmt.Errorf("%w: the client's own has no webhook, or none yet, with the endpoint of ForEndpoint", err)
+	case errors.Is(err, ErrUnknownTenant):
+		return fmt.Errorf("%w: the client's own has no webhook, or none yet", err)
 	case s.failure != nil:
-		return fmt.Sprintf("or the webhook is newer than the list, which is %v old and can't be had now: %v", age, s.failure)
-	case s.tokens == 0:
-		return fmt.Sprintf("or the webhook is newer than the list, which is %v old: so many didn't fit that FromAPI looks only once each %v", age, lookEvery)
+		return fmt.Errorf("%w, or the webhook is newer than the list, which is %v old and can't be had now: %v", err, age, s.failure)
+	case s.exhausted():
+		return fmt.Errorf("%w, or the webhook is newer than the list, which is %v old: so many didn't fit that FromAPI looks only once each %v", err, age, lookEvery)
 	}
-	return ""
+	return err
 }
 
-// lastLook is when the last look began.
-func (s *apiSource) lastLook() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lookedAt
-}
-
-// await waits for a look, starting one if it may; s.mu is held, and released on return.
+// await waits for a look, if it may look, and returns what is known then. S.mu is held, and let go meanwhile.
 func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
-	if s.under == nil && s.pausing() {
-		defer s.mu.Unlock()
-		return s.known()
+	if ended := s.look(); ended != nil {
+		s.mu.Unlock()
+		select {
+		case <-ended:
+			s.mu.Lock()
+		case <-ctx.Done():
+			s.mu.Lock()
+			return nil, ctx.Err()
+		}
 	}
-	l := s.under
-	if l == nil {
-		l = s.start()
-	}
-	s.mu.Unlock()
-	select {
-	case <-l:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known()
-}
-
-func (s *apiSource) known() ([]walletcrew.Secret, error) {
-	if !s.loaded {
+	if s.secrets == nil {
 		return nil, s.failure
 	}
 	return s.secrets(), nil
 }
 
 func (s *apiSource) pausing() bool {
-	if s.failure == nil {
-		return false
-	}
 	pause := pauseAfter
 	if api, ok := errors.AsType[*walletcrew.APIError](s.failure); ok {
 		pause = max(pause, min(api.RetryAfter, longestPause))
 	}
-	return time.Since(s.failedAt) < pause
+	return s.failure != nil && time.Since(s.failed) < pause
 }
 
-// start begins a look; s.mu is held. The look belongs to no delivery: it takes nothing of the context of the one that asked for it,
-// which may be used again when that has been answered.
-func (s *apiSource) start() look {
-	l := make(look)
-	s.under = l
-	s.lookedAt = time.Now()
+// look returns the look under way, or begins one; nil during a pause. It belongs to no delivery, and takes nothing of the context of
+// the one that asked for it. S.mu is held.
+func (s *apiSource) look() chan struct{} {
+	if s.under != nil || s.pausing() {
+		return s.under
+	}
+	ended := make(chan struct{})
+	s.under, s.lookedAt = ended, time.Now()
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
-		defer cancel()
+		defer close(ended)
 		var secrets []walletcrew.Secret
 		err := errors.New("verifier: FromAPI: the client ended its goroutine")
-		defer func() { // also after a runtime.Goexit
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.end(secrets, err)
-			close(l)
-		}()
-		err = guard("the API's client", func() (err error) {
+		defer func() { s.end(secrets, err) }() // also after a runtime.Goexit
+		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+		defer cancel()
+		err = guard.Call("verifier: the API's client", func() (err error) {
 			secrets, err = s.list(ctx)
 			return err
 		})
 	}()
-	return l
+	return ended
 }
 
-// end takes in what a look has found; s.mu is held.
+// end takes in what a look has found.
 func (s *apiSource) end(secrets []walletcrew.Secret, err error) {
-	s.under = nil
-	s.failure = err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.under, s.failure = nil, err
 	if err != nil {
-		s.failedAt = time.Now()
+		s.failed = time.Now()
 		return
 	}
-	if s.loaded {
-		s.take()
+	if s.secrets != nil {
+		s.tokens.Allow()
 	}
-	s.loaded, s.loadedAt = true, time.Now()
-	s.secrets = func() []walletcrew.Secret { return secrets }
-}
-
-// fill adds the tokens that time has brought.
-func (s *apiSource) fill() {
-	if s.filledAt.IsZero() {
-		return
-	}
-	for s.tokens < looksAtOnce && time.Since(s.filledAt) >= lookEvery {
-		s.tokens++
-		s.filledAt = s.filledAt.Add(lookEvery)
-	}
-	if s.tokens == looksAtOnce {
-		s.filledAt = time.Time{}
-	}
-}
-
-func (s *apiSource) take() {
-	s.fill()
-	s.tokens = max(0, s.tokens-1)
-	if s.filledAt.IsZero() {
-		s.filledAt = time.Now()
-	}
+	s.listed, s.secrets = time.Now(), func() []walletcrew.Secret { return secrets }
 }

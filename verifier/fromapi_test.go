@@ -825,6 +825,8 @@ func (f *forwarding) Refresh(ctx context.Context, tenantID string) ([]walletcrew
 	return f.source.(verifier.Refresher).Refresh(ctx, tenantID)
 }
 
+func (f *forwarding) Unwrap() verifier.SecretSource { return f.source }
+
 func TestFromAPIWorksBehindAWrapperThatForwards(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -69,11 +70,11 @@ func FuzzHandler(f *testing.F) {
 		}
 		ran := 0
 		var event *walletcrew.Event
-		var out verifier.Outcome
+		var out receiver.Outcome
 		w := httptest.NewRecorder()
-		verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error { ran++; event = e; return nil },
-			verifier.WithLogger(silentLog()), verifier.WithDeduper(verifier.NewMemoryDeduper(4, 0)),
-			verifier.WithObserver(func(_ context.Context, o verifier.Outcome) { out = o })).ServeHTTP(w, r)
+		receiver.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error { ran++; event = e; return nil },
+			receiver.WithLogger(silentLog()), receiver.WithDeduper(receiver.NewMemoryDeduper(4, 0)),
+			receiver.WithObserver(func(_ context.Context, o receiver.Outcome) { out = o })).ServeHTTP(w, r)
 
 		if !slices.Contains(allowed, w.Code) {
 			t.Fatalf("answered with %d, which isn't among %v", w.Code, allowed)

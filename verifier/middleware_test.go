@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -70,7 +71,7 @@ func TestMiddlewareTwiceInARowVerifiesTwice(t *testing.T) {
 	t.Parallel()
 	v := verifierOf(t, verifier.Static(knownSecret))
 	w := httptest.NewRecorder()
-	v.Middleware(v.Middleware(verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil }))).
+	v.Middleware(v.Middleware(receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil }))).
 		ServeHTTP(w, posted([]byte(knownBody)))
 	assert.Equal(t, http.StatusNoContent, w.Code, "what follows can verify the body again")
 }

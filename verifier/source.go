@@ -2,17 +2,28 @@ package verifier
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
 // A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use. TenantID is
 // what the delivery's header says, unverified: use it to choose, and for nothing else. No secrets and no error means that the
-// tenant isn't known: the delivery is refused with [ErrUnknownTenant] (401). An error means that nothing can be said:
-// [ErrSecretsUnavailable] (503), and the platform delivers again. The slice is only read. It must return when ctx ends: until then
-// the delivery isn't answered.
+// tenant isn't known, as an error that is [ErrUnknownTenant] does: the delivery is refused (401). Any other error means that nothing
+// can be said: [ErrSecretsUnavailable] (503), and the platform delivers again. The slice is only read. It must return when ctx ends:
+// until then the delivery isn't answered.
+//
+// A source that wraps another has a method Unwrap() SecretSource. So it keeps what the other is known for: its scope of
+// deduplication, and its refreshing.
 type SecretSource interface {
 	Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }
@@ -27,16 +38,98 @@ func (f SecretFunc) Secrets(ctx context.Context, tenantID string) ([]walletcrew.
 	return f(ctx, tenantID)
 }
 
+func (f SecretFunc) check() error {
+	if f == nil {
+		return errors.New("verifier: the SecretFunc is nil")
+	}
+	return nil
+}
+
+func (f SecretFunc) scope(tenantID string) string { return tenantScope(tenantID) }
+
 // Refresher is a SecretSource that can look again. The verifier asks it when no secret fits; the source limits how often it
-// really looks, since anyone can send a signature that doesn't fit. A wrapper around [FromAPI] passes Refresh on.
+// really looks, since anyone can send a signature that doesn't fit.
+//
+// A source of your own that has this method has Unwrap() SecretSource, too. If it wraps another source, such as [FromAPI], Unwrap
+// returns that one: events keep their scope of deduplication, so that one that was handled before a rotation of the secret isn't
+// handled again after it. If it wraps none, Unwrap returns nil, and the scope is the secret that fitted. [New] refuses it without.
 type Refresher interface {
 	Refresh(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
+}
+
+// What a source may be able to do besides. New looks for it once, from the outermost source to the innermost.
+type (
+	wrapper  interface{ Unwrap() SecretSource }
+	checked  interface{ check() error } // says what is wrong with it, at start
+	prepared interface {
+		keys() ([]*walletcrew.Key, error)
+	} // its secrets are fixed; only if it isn't wrapped
+	scoped     interface{ scope(tenantID string) string } // has a scope of deduplication
+	dated      interface{ current(asked time.Time) bool } // a Refresher that knows whether looking once more would be of use
+	explaining interface{ explain(err error) error }      // knows why no secret may have fitted
+	doubtful   interface{ doubts() []string }             // may be wrong, but can't be refused
+)
+
+// maxWrapped ends the search in a source that wraps itself.
+const maxWrapped = 100
+
+// unwrap returns the source and what it wraps, the outermost first.
+func unwrap(source SecretSource) ([]SecretSource, error) {
+	var chain []SecretSource
+	for source != nil {
+		if len(chain) == maxWrapped {
+			return nil, errors.New("verifier: the source wraps itself: its Unwrap must return the source that it wraps, or nil")
+		}
+		chain = append(chain, source)
+		w, wraps := source.(wrapper)
+		if !wraps {
+			break
+		}
+		source = w.Unwrap()
+	}
+	return chain, nil
+}
+
+// first returns the outermost that is a T.
+func first[T any](chain []SecretSource) (found T, ok bool) {
+	for _, source := range chain {
+		if found, ok = source.(T); ok {
+			return found, true
+		}
+	}
+	return found, false
+}
+
+// checkSource refuses a source that could never verify anything, or whose scope would change unnoticed.
+func checkSource(source SecretSource) error {
+	if c, ok := source.(checked); ok {
+		if err := c.check(); err != nil {
+			return err
+		}
+	}
+	_, refreshes := source.(Refresher)
+	_, wraps := source.(wrapper)
+	_, ours := source.(scoped)
+	if refreshes && !wraps && !ours {
+		return fmt.Errorf("verifier: the source %T has Refresh but no Unwrap: write func (s %[1]T) Unwrap() verifier.SecretSource, which returns "+
+			"the source that it wraps, or nil if it wraps none", source)
+	}
+	return nil
+}
+
+func tenantScope(tenantID string) string { return "t/" + url.PathEscape(tenantID) }
+
+// fingerprint names a secret without telling anything of it.
+func fingerprint(secret walletcrew.Secret) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte("walletcrew deduplication scope"))
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // Static is a SecretSource of fixed secrets, whatever the tenant: one, or several while a secret is rotated. None, or an empty
 // one, is an error of [New]. Nothing vouches for the tenant in the header.
 func Static(secrets ...walletcrew.Secret) SecretSource {
-	secrets = append([]walletcrew.Secret(nil), secrets...)
+	secrets = slices.Clone(secrets)
 	return &staticSource{secrets: func() []walletcrew.Secret { return secrets }}
 }
 
@@ -46,6 +139,49 @@ type staticSource struct{ secrets func() []walletcrew.Secret }
 
 func (s *staticSource) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
 	return s.secrets(), nil
+}
+
+func (s *staticSource) keys() ([]*walletcrew.Key, error) {
+	secrets := s.secrets()
+	if len(secrets) == 0 {
+		return nil, walletcrew.ErrNoSecret
+	}
+	keys := make([]*walletcrew.Key, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if keys[i], err = walletcrew.NewKey(secret); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+func (s *staticSource) check() error {
+	if _, err := s.keys(); err != nil {
+		return fmt.Errorf("verifier: Static: %w", err)
+	}
+	return nil
+}
+
+func (s *staticSource) scope(string) string { return "-" }
+
+// doubts: a secret begins or ends in what files and shells put there. It may be right all the same: which characters the platform
+// uses isn't documented.
+func (s *staticSource) doubts() []string {
+	const odd = " \t\r\n\"'`\uFEFF"
+	for _, secret := range s.secrets() {
+		if strings.Trim(string(secret), odd) != string(secret) {
+			return []string{"a secret begins or ends in white space, a line break or a quote: is that part of it?"}
+		}
+	}
+	return nil
+}
+
+func (s *staticSource) explain(err error) error {
+	for _, doubt := range s.doubts() {
+		err = fmt.Errorf("%w: %s", err, doubt)
+	}
+	return err
 }
 
 // Format writes the same whatever the verb.

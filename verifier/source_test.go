@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -51,7 +53,7 @@ func TestWhatASecretFuncAnswersDecidesTheStatus(t *testing.T) {
 		"an error":                        {nil, errDown, verifier.ErrSecretsUnavailable, 503},
 		"an error with secrets":           {[]walletcrew.Secret{knownSecret}, errDown, verifier.ErrSecretsUnavailable, 503},
 		"an error of the 401 kind":        {nil, fmt.Errorf("look up: %w", walletcrew.ErrSignatureMismatch), verifier.ErrSecretsUnavailable, 503},
-		"an error that says: unknown":     {nil, verifier.ErrUnknownTenant, verifier.ErrSecretsUnavailable, 503},
+		"an error that says: unknown":     {nil, fmt.Errorf("no row: %w", verifier.ErrUnknownTenant), verifier.ErrUnknownTenant, 401},
 		"an error that is a cancellation": {nil, context.Canceled, verifier.ErrSecretsUnavailable, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,11 +74,12 @@ func TestWhatASecretFuncAnswersDecidesTheStatus(t *testing.T) {
 				assert.ErrorIs(t, err, tt.err, "the source's own error is still in it, for the log")
 			}
 			assert.Equal(t, tt.status, verifier.StatusCode(err))
+			assert.Equal(t, tt.status == 503, errors.Is(err, verifier.ErrSecretsUnavailable), "that a tenant isn't known is no failure of the source")
 			assert.Equal(t, 1, calls, "a SecretFunc is asked once for a delivery")
 
 			ran := 0
 			w := httptest.NewRecorder()
-			verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { ran++; return nil }, verifier.WithLogger(silentLog())).
+			receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { ran++; return nil }, receiver.WithLogger(silentLog())).
 				ServeHTTP(w, posted([]byte(knownBody)))
 			assert.Equal(t, tt.status, w.Code, "the handler's answer")
 			assert.Equal(t, tt.status == 204, ran == 1, "the function runs only for what is accepted")
@@ -110,6 +113,9 @@ func (r *refreshing) Refresh(_ context.Context, tenantID string) ([]walletcrew.S
 	return r.then, r.err
 }
 
+// Unwrap says that it wraps none.
+func (r *refreshing) Unwrap() verifier.SecretSource { return nil }
+
 func TestARefresherIsAskedOnceAndOnlyWhenNoSecretFits(t *testing.T) {
 	t.Parallel()
 	good, bad, none := []walletcrew.Secret{knownSecret}, []walletcrew.Secret{otherSecret}, []walletcrew.Secret(nil)
@@ -140,4 +146,113 @@ func TestARefresherIsAskedOnceAndOnlyWhenNoSecretFits(t *testing.T) {
 			assert.Equal(t, tt.asked, source.asked)
 		})
 	}
+}
+
+// embedding is what Go programmers write first: it passes Refresh on, and loses what else FromAPI is known for.
+type embedding struct{ verifier.SecretSource }
+
+func (e embedding) Refresh(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
+	return e.SecretSource.(verifier.Refresher).Refresh(ctx, tenantID)
+}
+
+// A wrapping is a source of the user's own that says what it wraps.
+type wrapping struct{ verifier.SecretSource }
+
+func (w wrapping) Unwrap() verifier.SecretSource { return w.SecretSource }
+
+// An adding has one secret more than what it wraps.
+type adding struct {
+	wrapping
+	more walletcrew.Secret
+}
+
+func (a adding) Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
+	secrets, err := a.SecretSource.Secrets(ctx, tenantID)
+	return append(slices.Clone(secrets), a.more), err
+}
+
+// A looping says that it wraps itself.
+type looping struct{ verifier.SecretSource }
+
+func (l looping) Unwrap() verifier.SecretSource { return l }
+
+func TestNewRefusesASourceThatHidesWhatItWraps(t *testing.T) {
+	t.Parallel()
+	for name, source := range map[string]verifier.SecretSource{
+		"alone":           embedding{verifier.FromAPI(new(fakeAPI).client(t))},
+		"within another":  wrapping{embedding{verifier.FromAPI(new(fakeAPI).client(t))}},
+		"around no other": struct{ embedding }{},
+	} {
+		_, err := verifier.New(source)
+		require.ErrorContains(t, err, "Unwrap() verifier.SecretSource", "%s: events would get another scope, and run twice in a rotation", name)
+	}
+	_, err := verifier.New(looping{verifier.Static(knownSecret)})
+	require.ErrorContains(t, err, "wraps itself")
+}
+
+func TestAWrapperKeepsWhatItsSourceIsKnownFor(t *testing.T) {
+	t.Parallel()
+	anyTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+		return []walletcrew.Secret{knownSecret}, nil
+	})
+	api := new(fakeAPI)
+	api.set(knownSecret)
+	for name, tt := range map[string]struct {
+		source verifier.SecretSource
+		scope  string
+	}{
+		"Static":                 {verifier.Static(knownSecret), "-"},
+		"SecretFunc":             {anyTenant, "t/globex"},
+		"FromAPI":                {verifier.FromAPI(api.client(t)), "t/acme"},
+		"a source of one's own":  {struct{ verifier.SecretSource }{verifier.Static(knownSecret)}, "s/a01cd9f1bc74363e0fdd568f7c219fe4"},
+		"a Refresher of one own": {&refreshing{first: []walletcrew.Secret{knownSecret}}, "s/a01cd9f1bc74363e0fdd568f7c219fe4"},
+	} {
+		for _, source := range []verifier.SecretSource{tt.source, wrapping{tt.source}, wrapping{wrapping{tt.source}}} {
+			r := posted([]byte(knownBody))
+			r.Header.Set(walletcrew.HeaderTenantID, "globex")
+			d, err := verifierOf(t, source).Delivery(r)
+			require.NoError(t, err, name)
+			assert.Equal(t, tt.scope, d.Scope, name)
+		}
+	}
+	for name, source := range map[string]verifier.SecretSource{
+		"Static": wrapping{verifier.Static("")}, "SecretFunc": wrapping{verifier.SecretFunc(nil)}, "FromAPI": wrapping{verifier.FromAPI(nil)},
+	} {
+		_, err := verifier.New(source)
+		require.Error(t, err, "%s: what can never verify anything is refused also within another source", name)
+	}
+}
+
+func TestAWrapperAroundFromAPIRefreshesWithoutAMethodOfItsOwn(t *testing.T) {
+	t.Parallel()
+	api := new(fakeAPI)
+	api.set(otherSecret)
+	v := verifierOf(t, adding{wrapping{verifier.FromAPI(api.client(t))}, "mine"})
+	require.Equal(t, 204, sentWith(v, otherSecret))
+	require.Equal(t, 204, sentWith(v, "mine"))
+	api.set(knownSecret)
+	assert.Equal(t, 204, sentWith(v, knownSecret), "a webhook made a moment ago is found")
+	assert.Equal(t, 204, sentWith(v, "mine"), "what the wrapper adds still counts")
+	assert.Equal(t, 401, sentWith(v, "forged"))
+}
+
+func TestAWrapperAroundStaticIsAskedItself(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, adding{wrapping{verifier.Static(otherSecret)}, knownSecret})
+	assert.Equal(t, 204, sentWith(v, knownSecret), "its own secret counts")
+	assert.Equal(t, 204, sentWith(v, otherSecret))
+}
+
+func TestATenantThatIsNotKnownIsLookedForOnceMore(t *testing.T) {
+	t.Parallel()
+	source := &refreshing{then: []walletcrew.Secret{knownSecret}}
+	v := verifierOf(t, unknowing{source})
+	assert.Equal(t, 204, sentWith(v, knownSecret), "whether a source says it by an error or by no secrets is all the same")
+}
+
+// unknowing says with an error that it has no secrets.
+type unknowing struct{ *refreshing }
+
+func (u unknowing) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
+	return nil, verifier.ErrUnknownTenant
 }

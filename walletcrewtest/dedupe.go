@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// TestDeduper tests whether d keeps the rules of [verifier.Deduper], in the way of testing/fstest.TestFS: nil, or one error that
+// TestDeduper tests whether d keeps the rules of [receiver.Deduper], in the way of testing/fstest.TestFS: nil, or one error that
 // names every rule that was seen broken, with what was expected and what came.
 //
 //	if err := walletcrewtest.TestDeduper(t.Context(), d); err != nil {
@@ -26,7 +26,7 @@ import (
 //
 // It tests what the interface promises. How long d remembers what is done, and what it does when its server fails, is yours to
 // test. A passed test is no proof: a race may not have shown itself.
-func TestDeduper(ctx context.Context, d verifier.Deduper) error {
+func TestDeduper(ctx context.Context, d receiver.Deduper) error {
 	if d == nil {
 		return errors.New("walletcrewtest: TestDeduper: the deduper is nil")
 	}
@@ -69,7 +69,7 @@ var deduperRules = []struct {
 
 type deduperTest struct {
 	ctx    context.Context
-	d      verifier.Deduper
+	d      receiver.Deduper
 	prefix string
 
 	mu     sync.Mutex
@@ -89,16 +89,16 @@ func (t *ruleTest) broke(format string, args ...any) {
 }
 
 // claim claims, and says whether that ended as expected.
-func (t *ruleTest) claim(key string, lease time.Duration, want verifier.ClaimState, when string) (token string, ok bool) {
+func (t *ruleTest) claim(key string, lease time.Duration, want receiver.ClaimState, when string) (token string, ok bool) {
 	claim, err := t.d.Claim(t.ctx, t.prefix+key, lease)
 	switch {
 	case err != nil:
 		t.broke("Claim %s: expected %s, got the error: %v", when, want, err)
 	case claim.State != want:
 		t.broke("Claim %s: expected %s, got %s", when, want, claim.State)
-	case want == verifier.Claimed && claim.Token == "":
+	case want == receiver.Claimed && claim.Token == "":
 		t.broke("Claim %s: the claim has no token", when)
-	case want != verifier.Claimed && claim.Token != "":
+	case want != receiver.Claimed && claim.Token != "":
 		t.broke("Claim %s: a claim that is %s must have no token, got one", when, want)
 	default:
 		return claim.Token, true
@@ -133,57 +133,57 @@ func (t *ruleTest) wait() {
 }
 
 func (t *ruleTest) held() {
-	token, ok := t.claim("held", longLease, verifier.Claimed, "of a new key")
+	token, ok := t.claim("held", longLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
-	t.claim("held", longLease, verifier.Held, "of a key that is held")
-	t.claim("held", time.Millisecond, verifier.Held, "with a short lease, of a key that is held with a long one")
+	t.claim("held", longLease, receiver.Held, "of a key that is held")
+	t.claim("held", time.Millisecond, receiver.Held, "with a short lease, of a key that is held with a long one")
 	time.Sleep(5 * time.Millisecond)
-	t.claim("held", longLease, verifier.Held, "after the time of a lease that was refused")
+	t.claim("held", longLease, receiver.Held, "after the time of a lease that was refused")
 	t.release("held", token, nil, "by the holder")
 }
 
 func (t *ruleTest) completed() {
-	token, ok := t.claim("done", shortLease, verifier.Claimed, "of a new key")
+	token, ok := t.claim("done", shortLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
 	t.complete("done", token, nil, "by the holder")
-	t.claim("done", longLease, verifier.Done, "of a key that is completed")
-	t.release("done", token, verifier.ErrLeaseLost, "after Complete")
-	t.claim("done", longLease, verifier.Done, "after a Release that came after Complete")
+	t.claim("done", longLease, receiver.Done, "of a key that is completed")
+	t.release("done", token, receiver.ErrLeaseLost, "after Complete")
+	t.claim("done", longLease, receiver.Done, "after a Release that came after Complete")
 	t.wait()
-	t.claim("done", longLease, verifier.Done, "when the time of the lease is over")
+	t.claim("done", longLease, receiver.Done, "when the time of the lease is over")
 }
 
 func (t *ruleTest) released() {
-	first, ok := t.claim("released", longLease, verifier.Claimed, "of a new key")
+	first, ok := t.claim("released", longLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
 	t.release("released", first, nil, "by the holder")
-	t.release("released", first, verifier.ErrLeaseLost, "for the second time")
-	t.complete("released", first, verifier.ErrLeaseLost, "after Release")
-	second, ok := t.claim("released", longLease, verifier.Claimed, "of a key that was released")
+	t.release("released", first, receiver.ErrLeaseLost, "for the second time")
+	t.complete("released", first, receiver.ErrLeaseLost, "after Release")
+	second, ok := t.claim("released", longLease, receiver.Claimed, "of a key that was released")
 	if !ok {
 		return
 	}
 	if second == first {
 		t.broke("the token of a new lease must be a new one")
 	}
-	t.complete("released", first, verifier.ErrLeaseLost, "with the token of the lease before")
-	t.release("released", first, verifier.ErrLeaseLost, "with the token of the lease before")
-	t.claim("released", longLease, verifier.Held, "after an outdated Complete and Release")
+	t.complete("released", first, receiver.ErrLeaseLost, "with the token of the lease before")
+	t.release("released", first, receiver.ErrLeaseLost, "with the token of the lease before")
+	t.claim("released", longLease, receiver.Held, "after an outdated Complete and Release")
 	t.complete("released", second, nil, "by the holder")
 }
 
 func (t *ruleTest) foreignTokens() {
-	mine, ok := t.claim("mine", longLease, verifier.Claimed, "of a new key")
+	mine, ok := t.claim("mine", longLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
-	other, ok := t.claim("other", longLease, verifier.Claimed, "of another new key")
+	other, ok := t.claim("other", longLease, receiver.Claimed, "of another new key")
 	if !ok {
 		return
 	}
@@ -195,24 +195,24 @@ func (t *ruleTest) foreignTokens() {
 		if tt.token == mine { // a deduper may count: 1 is somebody's
 			continue
 		}
-		t.complete("mine", tt.token, verifier.ErrLeaseLost, tt.what)
-		t.release("mine", tt.token, verifier.ErrLeaseLost, tt.what)
-		t.complete("nobody's", tt.token, verifier.ErrLeaseLost, tt.what+", of a key that nobody claimed")
-		t.release("nobody's", tt.token, verifier.ErrLeaseLost, tt.what+", of a key that nobody claimed")
+		t.complete("mine", tt.token, receiver.ErrLeaseLost, tt.what)
+		t.release("mine", tt.token, receiver.ErrLeaseLost, tt.what)
+		t.complete("nobody's", tt.token, receiver.ErrLeaseLost, tt.what+", of a key that nobody claimed")
+		t.release("nobody's", tt.token, receiver.ErrLeaseLost, tt.what+", of a key that nobody claimed")
 	}
-	t.claim("mine", longLease, verifier.Held, "after Complete and Release with tokens that aren't the lease's")
+	t.claim("mine", longLease, receiver.Held, "after Complete and Release with tokens that aren't the lease's")
 	t.release("mine", mine, nil, "by the holder")
 	t.release("other", other, nil, "by the holder")
 }
 
 func (t *ruleTest) takenOver() {
 	for _, key := range []string{"over/held", "over/done"} {
-		first, ok := t.claim(key, shortLease, verifier.Claimed, "of a new key")
+		first, ok := t.claim(key, shortLease, receiver.Claimed, "of a new key")
 		if !ok {
 			return
 		}
 		t.wait()
-		second, ok := t.claim(key, longLease, verifier.Claimed, "of a key whose lease ran out")
+		second, ok := t.claim(key, longLease, receiver.Claimed, "of a key whose lease ran out")
 		if !ok {
 			return
 		}
@@ -222,35 +222,35 @@ func (t *ruleTest) takenOver() {
 		if key == "over/done" {
 			t.complete(key, second, nil, "by the one who took over")
 		}
-		t.complete(key, first, verifier.ErrLeaseLost, "with the token of the lease that was taken over")
-		t.release(key, first, verifier.ErrLeaseLost, "with the token of the lease that was taken over")
+		t.complete(key, first, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
+		t.release(key, first, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
 		if key == "over/done" {
-			t.claim(key, longLease, verifier.Done, "after an outdated Complete and Release of what is done")
+			t.claim(key, longLease, receiver.Done, "after an outdated Complete and Release of what is done")
 			return
 		}
-		t.claim(key, longLease, verifier.Held, "after an outdated Complete and Release of what is held")
+		t.claim(key, longLease, receiver.Held, "after an outdated Complete and Release of what is held")
 		t.release(key, second, nil, "by the one who took over")
 	}
 }
 
 func (t *ruleTest) lateComplete() {
-	token, ok := t.claim("late/complete", shortLease, verifier.Claimed, "of a new key")
+	token, ok := t.claim("late/complete", shortLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
 	t.wait()
 	t.complete("late/complete", token, nil, "after the lease ran out")
-	t.claim("late/complete", longLease, verifier.Done, "of a key that was completed late")
+	t.claim("late/complete", longLease, receiver.Done, "of a key that was completed late")
 }
 
 func (t *ruleTest) lateRelease() {
-	token, ok := t.claim("late/release", shortLease, verifier.Claimed, "of a new key")
+	token, ok := t.claim("late/release", shortLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
 	t.wait()
 	t.release("late/release", token, nil, "after the lease ran out")
-	if token, ok = t.claim("late/release", longLease, verifier.Claimed, "of a key that was released late"); ok {
+	if token, ok = t.claim("late/release", longLease, receiver.Claimed, "of a key that was released late"); ok {
 		t.release("late/release", token, nil, "by the holder")
 	}
 }
@@ -260,7 +260,7 @@ func (t *ruleTest) keys() {
 	long := strings.Repeat("k", 512-len(t.prefix)-len("keys/")-1)
 	tokens := map[string]string{}
 	for _, key := range []string{"a", "A", "a ", "a%", "a_", "a%20", "a*", "{a}", "{a}b", "a/b", "a\\", "'a'", `"a"`, long + "1", long + "2"} {
-		token, ok := t.claim("keys/"+key, longLease, verifier.Claimed, fmt.Sprintf("of the new key %q (%d bytes)", abridged(key), len(t.prefix+"keys/"+key)))
+		token, ok := t.claim("keys/"+key, longLease, receiver.Claimed, fmt.Sprintf("of the new key %q (%d bytes)", abridged(key), len(t.prefix+"keys/"+key)))
 		if ok {
 			tokens[key] = token
 		}
@@ -280,7 +280,7 @@ func abridged(key string) string {
 // race has many claim one key that is free, and returns the winner's token.
 func (t *ruleTest) race(key string) (token string, ok bool) {
 	const racers = 32
-	claims, errs := make([]verifier.Claim, racers), make([]error, racers)
+	claims, errs := make([]receiver.Claim, racers), make([]error, racers)
 	start := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range racers {
@@ -296,10 +296,10 @@ func (t *ruleTest) race(key string) (token string, ok bool) {
 		switch {
 		case errs[i] != nil:
 			t.broke("one of %d Claims at once: %v", racers, errs[i])
-		case claim.State == verifier.Claimed:
+		case claim.State == receiver.Claimed:
 			won++
 			token = claim.Token
-		case claim.State != verifier.Held:
+		case claim.State != receiver.Held:
 			t.broke("one of %d Claims at once: expected claimed or held, got %s", racers, claim.State)
 		}
 	}
@@ -311,7 +311,7 @@ func (t *ruleTest) race(key string) (token string, ok bool) {
 }
 
 func (t *ruleTest) raceTakeOver() {
-	outdated, ok := t.claim("race/over", shortLease, verifier.Claimed, "of a new key")
+	outdated, ok := t.claim("race/over", shortLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
@@ -320,18 +320,18 @@ func (t *ruleTest) raceTakeOver() {
 	if !ok {
 		return
 	}
-	t.complete("race/over", outdated, verifier.ErrLeaseLost, "with the token of the lease that was taken over")
+	t.complete("race/over", outdated, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
 	t.complete("race/over", token, nil, "by the one who took over")
 }
 
 // raceDone has the holder complete while others claim and use outdated tokens: whatever the order, it is done at the end.
 func (t *ruleTest) raceDone() {
-	outdated, ok := t.claim("race/done", longLease, verifier.Claimed, "of a new key")
+	outdated, ok := t.claim("race/done", longLease, receiver.Claimed, "of a new key")
 	if !ok {
 		return
 	}
 	t.release("race/done", outdated, nil, "by the holder")
-	token, ok := t.claim("race/done", longLease, verifier.Claimed, "of a key that was released")
+	token, ok := t.claim("race/done", longLease, receiver.Claimed, "of a key that was released")
 	if !ok {
 		return
 	}
@@ -341,13 +341,13 @@ func (t *ruleTest) raceDone() {
 			claim, err := t.d.Claim(t.ctx, t.prefix+"race/done", longLease)
 			if err != nil {
 				t.broke("Claim beside Complete: %v", err)
-			} else if claim.State == verifier.Claimed {
+			} else if claim.State == receiver.Claimed {
 				t.broke("Claim beside Complete: expected held or done, got claimed")
 			}
 		})
-		wg.Go(func() { t.release("race/done", outdated, verifier.ErrLeaseLost, "with the token of the lease before") })
+		wg.Go(func() { t.release("race/done", outdated, receiver.ErrLeaseLost, "with the token of the lease before") })
 	}
 	wg.Go(func() { t.complete("race/done", token, nil, "by the holder") })
 	wg.Wait()
-	t.claim("race/done", longLease, verifier.Done, "after Complete")
+	t.claim("race/done", longLease, receiver.Done, "after Complete")
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
 func ExampleTestDeduper() {
 	// In your test: if err := ...; err != nil { t.Fatal(err) }
-	err := walletcrewtest.TestDeduper(context.Background(), verifier.NewMemoryDeduper(0, 0))
+	err := walletcrewtest.TestDeduper(context.Background(), receiver.NewMemoryDeduper(0, 0))
 	fmt.Println(err)
 	// Output: <nil>
 }
@@ -27,20 +27,20 @@ func TestTheMemoryDeduperKeepsTheRules(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), verifier.NewMemoryDeduper(0, 0)))
+		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), receiver.NewMemoryDeduper(0, 0)))
 		assert.LessOrEqual(t, time.Since(began), time.Second, "the test is meant to be quick")
 	})
 }
 
 // A broken deduper that keeps all rules but one.
 type broken struct {
-	verifier.Deduper
-	claim    func(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error)
+	receiver.Deduper
+	claim    func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error)
 	complete func(ctx context.Context, key, token string) error
 	release  func(ctx context.Context, key, token string) error
 }
 
-func (b broken) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+func (b broken) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if b.claim == nil {
 		return b.Deduper.Claim(ctx, key, lease)
 	}
@@ -64,29 +64,29 @@ func (b broken) Release(ctx context.Context, key, token string) error {
 func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		wrap func(good verifier.Deduper) verifier.Deduper
+		wrap func(good receiver.Deduper) receiver.Deduper
 		want string
 	}{
 		"leases never run out": {
-			func(good verifier.Deduper) verifier.Deduper {
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (verifier.Claim, error) {
+			func(good receiver.Deduper) receiver.Deduper {
+				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (receiver.Claim, error) {
 					return good.Claim(ctx, key, 24*time.Hour)
 				}}
 			},
 			"a lease that ran out can be taken over",
 		},
 		"leases run out at once": {
-			func(good verifier.Deduper) verifier.Deduper {
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (verifier.Claim, error) {
+			func(good receiver.Deduper) receiver.Deduper {
+				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (receiver.Claim, error) {
 					return good.Claim(ctx, key, time.Nanosecond)
 				}}
 			},
 			"a key that is held isn't given away",
 		},
 		"no fencing": {
-			func(good verifier.Deduper) verifier.Deduper {
+			func(good receiver.Deduper) receiver.Deduper {
 				return broken{Deduper: good, complete: func(ctx context.Context, key, token string) error {
-					if err := good.Complete(ctx, key, token); !errors.Is(err, verifier.ErrLeaseLost) {
+					if err := good.Complete(ctx, key, token); !errors.Is(err, receiver.ErrLeaseLost) {
 						return err
 					}
 					return nil
@@ -95,16 +95,16 @@ func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
 			"expected ErrLeaseLost, got no error",
 		},
 		"release frees what is done": {
-			func(good verifier.Deduper) verifier.Deduper {
+			func(good receiver.Deduper) receiver.Deduper {
 				var mu sync.Mutex
 				freed := map[string]bool{}
 				return broken{
 					Deduper: good,
-					claim: func(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+					claim: func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 						mu.Lock()
 						defer mu.Unlock()
 						if freed[key] {
-							return verifier.Claim{State: verifier.Claimed, Token: "x"}, nil
+							return receiver.Claim{State: receiver.Claimed, Token: "x"}, nil
 						}
 						return good.Claim(ctx, key, lease)
 					},
@@ -112,7 +112,7 @@ func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
 						mu.Lock()
 						defer mu.Unlock()
 						err := good.Release(ctx, key, token)
-						freed[key] = freed[key] || errors.Is(err, verifier.ErrLeaseLost)
+						freed[key] = freed[key] || errors.Is(err, receiver.ErrLeaseLost)
 						return err
 					},
 				}
@@ -120,31 +120,31 @@ func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
 			"after a Release that came after Complete: expected done, got claimed",
 		},
 		"keys without case": {
-			func(good verifier.Deduper) verifier.Deduper {
+			func(good receiver.Deduper) receiver.Deduper {
 				fold := func(key string) string {
 					if key[len(key)-1] == 'A' {
 						return key[:len(key)-1] + "a"
 					}
 					return key
 				}
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+				return broken{Deduper: good, claim: func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 					return good.Claim(ctx, fold(key), lease)
 				}}
 			},
 			"keys are compared exactly",
 		},
 		"everybody wins": {
-			func(good verifier.Deduper) verifier.Deduper {
-				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (verifier.Claim, error) {
-					return verifier.Claim{State: verifier.Claimed, Token: "x"}, nil
+			func(good receiver.Deduper) receiver.Deduper {
+				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (receiver.Claim, error) {
+					return receiver.Claim{State: receiver.Claimed, Token: "x"}, nil
 				}}
 			},
 			"of several at once, one gets a key: 32 of 32 Claims at once were claimed, expected 1",
 		},
 		"the server is down": {
-			func(good verifier.Deduper) verifier.Deduper {
-				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (verifier.Claim, error) {
-					return verifier.Claim{}, errors.New("connection refused")
+			func(good receiver.Deduper) receiver.Deduper {
+				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (receiver.Claim, error) {
+					return receiver.Claim{}, errors.New("connection refused")
 				}}
 			},
 			"connection refused",
@@ -153,7 +153,7 @@ func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := walletcrewtest.TestDeduper(t.Context(), tt.wrap(verifier.NewMemoryDeduper(0, 0)))
+			err := walletcrewtest.TestDeduper(t.Context(), tt.wrap(receiver.NewMemoryDeduper(0, 0)))
 			require.Error(t, err, "expected the broken rule to be seen")
 			assert.ErrorContains(t, err, tt.want)
 		})

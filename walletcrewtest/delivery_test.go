@@ -23,7 +23,7 @@ import (
 )
 
 // A receiver keeps what was delivered to it.
-type receiver struct {
+type fakeReceiver struct {
 	*httptest.Server
 	mu  sync.Mutex
 	got []received
@@ -34,9 +34,9 @@ type received struct {
 	header             http.Header
 }
 
-func newReceiver(t *testing.T, start func(http.Handler) *httptest.Server, status int) *receiver {
+func newReceiver(t *testing.T, start func(http.Handler) *httptest.Server, status int) *fakeReceiver {
 	t.Helper()
-	r := &receiver{}
+	r := &fakeReceiver{}
 	r.Server = start(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		assert.NoError(t, err)
@@ -52,7 +52,7 @@ func newReceiver(t *testing.T, start func(http.Handler) *httptest.Server, status
 	return r
 }
 
-func (r *receiver) received() []received {
+func (r *fakeReceiver) received() []received {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.got

@@ -16,14 +16,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // A Consumer takes events out of a stream and calls a function for each. Any number of processes may run one under the same name:
 // they share the events. Make it with [NewConsumer].
 type Consumer struct {
 	stream *Stream
-	fn     verifier.HandlerFunc
+	fn     receiver.HandlerFunc
 	cfg    ConsumerConfig // with its defaults
 	want   jetstream.ConsumerConfig
 
@@ -57,12 +57,12 @@ type ConsumerConfig struct {
 	Concurrency int
 	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
 	// hour. A try that ended with the worker's crash counts as well; an event that was delivered twice as often without a function
-	// ever being settled goes there, too. A [verifier.Temporary] error counts late, and is never the last: see [Consumer.Run]. In a
+	// ever being settled goes there, too. A [receiver.Temporary] error counts late, and is never the last: see [Consumer.Run]. In a
 	// log ([StreamConfig].KeepFor), a try is the last as well if the stream would drop the event before the next, by this machine's
 	// clock.
 	MaxTries int
 	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
-	// minutes, and up to a fifth more at random. After a [verifier.Temporary] error it counts those in a row, up to MaxTries, and no
+	// minutes, and up to a fifth more at random. After a [receiver.Temporary] error it counts those in a row, up to MaxTries, and no
 	// more than 5 s are waited.
 	Backoff func(try int) time.Duration
 	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
@@ -80,7 +80,7 @@ type ConsumerConfig struct {
 	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
 	Logger *slog.Logger
 	// Observer is called once for each delivery to the consumer, when it was settled, and before that for each try that ended with
-	// a [verifier.Temporary] error, as Retried: for metrics and traces. It may be nil. If it or Backoff panics, that is logged.
+	// a [receiver.Temporary] error, as Retried: for metrics and traces. It may be nil. If it or Backoff panics, that is logged.
 	Observer func(context.Context, Outcome)
 }
 
@@ -100,7 +100,7 @@ type Result string
 // The results.
 const (
 	Handled      Result = "handled"       // the function returned nil: acknowledged
-	Discarded    Result = "discarded"     // the function returned a verifier.Discard: terminated
+	Discarded    Result = "discarded"     // the function returned a receiver.Discard: terminated
 	Retried      Result = "retried"       // the function failed or panicked: it is tried again after the back-off
 	DeadLettered Result = "dead_lettered" // it failed for good, and is among the dead letters
 )
@@ -110,7 +110,7 @@ const (
 //
 // Errors: those of [OpenStream]; [ErrServerTooOld] for several patterns; [ErrOtherPatterns]; an error that names the pattern which
 // the server can't sort out; on a work queue, an error if another consumer takes some of the events.
-func NewConsumer(ctx context.Context, stream *Stream, fn verifier.HandlerFunc, cfg ConsumerConfig) (*Consumer, error) {
+func NewConsumer(ctx context.Context, stream *Stream, fn receiver.HandlerFunc, cfg ConsumerConfig) (*Consumer, error) {
 	switch {
 	case stream == nil:
 		return nil, errors.New("jetstream: the stream is nil")
@@ -287,10 +287,10 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 // AckWait.
 //
 // For the function's result: nil acknowledges the event; an error or a panic lets it come again after the back-off; a
-// [verifier.Discard] ends it. What fails in its last try, and an event that can't be parsed, goes to the dead letters
+// [receiver.Discard] ends it. What fails in its last try, and an event that can't be parsed, goes to the dead letters
 // ([Stream.DeadLetters]), and leaves the stream only once it is stored there.
 //
-// A [verifier.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one
+// A [receiver.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one
 // event is away for the next. The event is kept and the function called again, every 5 s at least, until the trouble is over; this
 // one of the Concurrency takes no other event meanwhile. After 20 AckWait (10 minutes) the event makes room for others, and comes
 // again after the back-off; when ctx ends, it is given back at once. Either is one try, and none of them is the last: only an event
@@ -417,7 +417,7 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs er
 		case out.Err == nil:
 			out.Result = Handled
 			err = m.Ack()
-		case verifier.IsDiscard(out.Err):
+		case receiver.IsDiscard(out.Err):
 			out.Result = Discarded
 			err = m.Term()
 		default:
@@ -471,7 +471,7 @@ func (c *Consumer) attempt(run, ctx context.Context, meta *jetstream.MsgMetadata
 		began := time.Now()
 		out.Err = c.call(ctx, out.Event)
 		out.Function = time.Since(began)
-		if !verifier.IsTemporary(out.Err) || verifier.IsDiscard(out.Err) {
+		if !receiver.IsTemporary(out.Err) || receiver.IsDiscard(out.Err) {
 			return false
 		}
 		out.Result = Retried

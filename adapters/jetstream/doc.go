@@ -7,7 +7,7 @@
 //	...
 //	publisher, err := jetstream.NewPublisher(ctx, stream)
 //	...
-//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, publisher.Handle))
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, publisher.Handle))
 //
 // The worker, in the same process or in another:
 //
@@ -21,7 +21,7 @@
 // # What is promised
 //
 // An event that was answered with 2xx is in the stream's file on the server, or on a majority of the servers where the stream has
-// replicas, and stays there until a worker's function has returned nil or a [verifier.Discard] for it, or it is stored among the
+// replicas, and stays there until a worker's function has returned nil or a [receiver.Discard] for it, or it is stored among the
 // dead letters. A full stream refuses; it drops nothing. Each event is handled at least once: a worker that crashes, and a
 // connection that breaks before the acknowledgement is through, make it come again, and the order isn't kept. Within
 // [StreamConfig].DuplicateWindow JetStream drops what the platform delivers twice, by the event's tenant and "__id". For an

@@ -11,6 +11,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -65,7 +66,7 @@ func ExamplePublisher_Handle() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, publisher.Handle))
+	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, publisher.Handle))
 	log.Fatal(http.ListenAndServe(":8080", nil))
 }
 
@@ -82,8 +83,8 @@ func ExampleConsumer_Run() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mux := verifier.NewMux()
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
 		log.Println("installed:", d.PassID)
 		return nil
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // The headers of an event's message. Their values are escaped as in a URL where they hold anything but printable ASCII, a space
@@ -75,7 +75,7 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 	return p, nil
 }
 
-// Handle is a [verifier.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
+// Handle is a [receiver.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
 // means that it is stored. After an error the event may be stored or not; delivered again, it is recognized, see below.
 //
 // The message is e.Raw, byte for byte, with the event's name, tenant and "__id" as headers. With an "__id", the message's
@@ -84,7 +84,7 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 // that is sent again under another tenant is another event here.
 //
 // It waits for at most 5 s and as long as ctx lasts, and fails at once when the connection breaks or isn't there, so that a
-// server that is away costs neither time nor memory. Errors, each a [verifier.Temporary], so that the handler answers 503:
+// server that is away costs neither time nor memory. Errors, each a [receiver.Temporary], so that the handler answers 503:
 // [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of
 // this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the verifier lets through by default).
 func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
@@ -93,7 +93,7 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 		return errors.New("jetstream: the event has no body")
 	}
 	if status := s.nc.Status(); status != nats.CONNECTED {
-		return verifier.Temporary(fmt.Errorf("%w: %s", ErrUnavailable, status))
+		return receiver.Temporary(fmt.Errorf("%w: %s", ErrUnavailable, status))
 	}
 	waiting, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -102,9 +102,9 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	// ExpectStream is set in message: the options would cost more.
 	if _, err := s.js.PublishMsg(waiting, s.message(e)); err != nil {
 		if link.ctx.Err() != nil && ctx.Err() == nil {
-			return verifier.Temporary(fmt.Errorf("%w: the connection broke before the acknowledgement", ErrUnavailable))
+			return receiver.Temporary(fmt.Errorf("%w: the connection broke before the acknowledgement", ErrUnavailable))
 		}
-		return verifier.Temporary(s.explain("publish", seen, err))
+		return receiver.Temporary(s.explain("publish", seen, err))
 	}
 	return nil
 }

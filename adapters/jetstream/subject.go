@@ -179,7 +179,7 @@ func filters(prefix string, patterns []walletcrew.EventName) ([]string, error) {
 			categories = append(categories, prefix+".*."+token(known.Category())+".*")
 		case strings.Contains(string(pattern), "*"):
 			return nil, fmt.Errorf("jetstream: ConsumerConfig.Patterns: %q: the server can sort out \"*\", a category (\"Pass:*\") and a "+
-				"name (\"Pass:Installed\") only; take one of these, and let a verifier.Mux do the rest", pattern)
+				"name (\"Pass:Installed\") only; take one of these, and let a receiver.Mux do the rest", pattern)
 		default:
 			subjects = append(subjects, prefix+".*."+token(category)+"."+token(rest))
 		}

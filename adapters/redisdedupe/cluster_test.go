@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
@@ -145,7 +145,7 @@ func TestItWorksOnACluster(t *testing.T) {
 		moved()
 		again, err := d.Claim(t.Context(), key, time.Minute)
 		require.NoError(t, err)
-		assert.Equal(t, verifier.Done, again.State, "after its slot was moved")
+		assert.Equal(t, receiver.Done, again.State, "after its slot was moved")
 
 		for rule := range strings.FieldsSeq(permissions + " " + clusterPermissions) {
 			if rule == "+eval" { // the servers know the scripts by now
@@ -167,14 +167,14 @@ func TestItWorksOnACluster(t *testing.T) {
 			if claim, err := d.Claim(t.Context(), fmt.Sprint("spread-", i), time.Minute); err != nil {
 				failed++
 			} else {
-				assert.Equal(t, verifier.Done, claim.State, "what can be read is done")
+				assert.Equal(t, receiver.Done, claim.State, "what can be read is done")
 			}
 		}
 		assert.Positive(t, failed, "what the node holds can't be claimed elsewhere")
 		nodes[1].start(t)
 		require.Eventually(t, func() bool {
 			for i := range 300 {
-				if claim, err := d.Claim(t.Context(), fmt.Sprint("spread-", i), time.Minute); err != nil || claim.State != verifier.Done {
+				if claim, err := d.Claim(t.Context(), fmt.Sprint("spread-", i), time.Minute); err != nil || claim.State != receiver.Done {
 					return false
 				}
 			}

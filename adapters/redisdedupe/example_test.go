@@ -13,6 +13,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -42,11 +43,11 @@ func Example() {
 		slog.Error("verifier", "error", err)
 		return
 	}
-	mux := verifier.NewMux()
-	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(deduper)))
+	mux := receiver.NewMux()
+	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(deduper)))
 }
 
-// The steps that verifier.NewHandler takes, for a program that has its own.
+// The steps that receiver.NewHandler takes, for a program that has its own.
 func ExampleDeduper() {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
@@ -62,9 +63,9 @@ func ExampleDeduper() {
 		return // nothing is known about the event: answer 503
 	}
 	switch claim.State {
-	case verifier.Done: // answer 204
-	case verifier.Held: // answer 503
-	case verifier.Claimed:
+	case receiver.Done: // answer 204
+	case receiver.Held: // answer 503
+	case receiver.Claimed:
 		// Handle the event, and then:
 		if err := deduper.Complete(ctx, "event-1", claim.Token); err != nil {
 			slog.Error("handled, but not marked as done", "error", err)

@@ -22,6 +22,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -29,27 +30,27 @@ import (
 const secret walletcrew.Secret = "the secret of the tests of redisdedupe"
 
 // A receiver is a handler with a deduper, and counts what its function was called with.
-type receiver struct {
+type service struct {
 	handler http.Handler
 	mu      sync.Mutex
 	runs    map[string]int
 }
 
-func newReceiver(t *testing.T, d verifier.Deduper) *receiver {
+func newReceiver(t *testing.T, d receiver.Deduper) *service {
 	t.Helper()
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
-	r := &receiver{runs: map[string]int{}}
-	r.handler = verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
+	r := &service{runs: map[string]int{}}
+	r.handler = receiver.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.runs[e.ID]++
 		return nil
-	}, verifier.WithDeduper(d), verifier.WithLogger(slog.New(slog.DiscardHandler)))
+	}, receiver.WithDeduper(d), receiver.WithLogger(slog.New(slog.DiscardHandler)))
 	return r
 }
 
-func (r *receiver) deliver(id string) int {
+func (r *service) deliver(id string) int {
 	body := fmt.Appendf(nil, `{"__id":%q,"passId":"p-1"}`, id)
 	w := httptest.NewRecorder()
 	r.handler.ServeHTTP(w, walletcrewtest.NewRequest("/hook", secret, "shop", walletcrew.EventPassCreated, body))
@@ -225,6 +226,6 @@ func TestALeaseIsGivenBackAlsoIfTheClientsOwnRetryIsRefused(t *testing.T) {
 	require.NoError(t, admin.ReplicaOf(t.Context(), "NO", "ONE").Err(), "and is a primary again")
 	again, err := d.Claim(t.Context(), "key", time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, verifier.Held, again.State, "the lost answer was that of a lease")
+	require.Equal(t, receiver.Held, again.State, "the lost answer was that of a lease")
 	require.NoError(t, d.Release(t.Context(), "key", claim.Token))
 }

@@ -1,4 +1,4 @@
-// Package redisdedupe is a [verifier.Deduper] on Redis or Valkey, for receivers that run as several replicas.
+// Package redisdedupe is a [receiver.Deduper] on Redis or Valkey, for receivers that run as several replicas.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "redis:6379", ContextTimeoutEnabled: true})
 //	deduper, err := redisdedupe.New(client)
@@ -8,7 +8,7 @@
 //	if err := deduper.Check(ctx); err != nil {
 //		return err // the server is unreachable, refuses us, is too old, read-only, or may evict what is remembered
 //	}
-//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(deduper)))
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(deduper)))
 //
 // # What it guarantees
 //
@@ -52,7 +52,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // A Deduper remembers events in Redis. Make it with [New]. It is safe for concurrent use, by any number of processes that use
@@ -63,7 +63,7 @@ type Deduper struct {
 	retention time.Duration
 }
 
-var _ verifier.Deduper = (*Deduper)(nil)
+var _ receiver.Deduper = (*Deduper)(nil)
 
 // An Option is passed to [New].
 type Option func(*Deduper) error
@@ -132,37 +132,37 @@ var (
 	releaseScript  = redis.NewScript(releaseSource)
 )
 
-// Claim implements [verifier.Deduper]. The lease is counted in milliseconds, from the moment the server takes it; one under 1 ms
+// Claim implements [receiver.Deduper]. The lease is counted in milliseconds, from the moment the server takes it; one under 1 ms
 // is an error. A Claim that the client sends again because the answer was lost gets its own lease, not Held.
 //
 // Every other error is the client's or the server's, wrapped: nothing is known about the event then. If an answer was lost, the
 // server may have taken the lease: the Claim's Token is that of this lease, and the handler releases it when the server answers again.
-func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if lease < time.Millisecond {
-		return verifier.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
+		return receiver.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
 	}
 	token := newToken()
 	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
 	switch {
 	case err != nil: // also if it is the server's: that may be the answer to a second try of the client's, and the first was lost
-		return verifier.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
+		return receiver.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
 	case answer == "held":
-		return verifier.Claim{State: verifier.Held}, nil
+		return receiver.Claim{State: receiver.Held}, nil
 	case answer == "done":
-		return verifier.Claim{State: verifier.Done}, nil
+		return receiver.Claim{State: receiver.Done}, nil
 	}
-	return verifier.Claim{State: verifier.Claimed, Token: token}, nil
+	return receiver.Claim{State: receiver.Claimed, Token: token}, nil
 }
 
-// Complete implements [verifier.Deduper]. A lease that ran out can be completed for the retention, if nobody took it over. Once
-// more with the same token is no error, since the client may have sent it again. Errors: [verifier.ErrLeaseLost], or the
+// Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention, if nobody took it over. Once
+// more with the same token is no error, since the client may have sent it again. Errors: [receiver.ErrLeaseLost], or the
 // client's, after which the event may be done or not.
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	changed, err := completeScript.Run(ctx, d.client, []string{d.prefix + key}, token, d.retention.Milliseconds()).Bool()
 	return settled("Complete", changed, err)
 }
 
-// Release implements [verifier.Deduper]. Errors: [verifier.ErrLeaseLost], also when the client had to send it again and the
+// Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], also when the client had to send it again and the
 // first one arrived after all; or the client's, after which the key may be free or not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	changed, err := releaseScript.Run(ctx, d.client, []string{d.prefix + key}, token).Bool()
@@ -174,7 +174,7 @@ func settled(call string, changed bool, err error) error {
 	case err != nil:
 		return fmt.Errorf("redisdedupe: %s: %w", call, explain(err))
 	case !changed:
-		return fmt.Errorf("redisdedupe: %s: %w", call, verifier.ErrLeaseLost)
+		return fmt.Errorf("redisdedupe: %s: %w", call, receiver.ErrLeaseLost)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
@@ -68,7 +68,7 @@ func TestReplicasGetAKeyOnce(t *testing.T) {
 	for i := range 100 {
 		wg.Go(func() {
 			claim, err := dedupers[i%4].Claim(t.Context(), "key", time.Minute)
-			if assert.NoError(t, err) && claim.State == verifier.Claimed {
+			if assert.NoError(t, err) && claim.State == receiver.Claimed {
 				claimed.Add(1)
 				assert.NoError(t, dedupers[i%4].Complete(t.Context(), "key", claim.Token))
 			}
@@ -89,13 +89,13 @@ func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
 		require.NoError(t, d.Complete(t.Context(), key, claim.Token))
 		again, err := d.Claim(t.Context(), key, time.Minute)
 		require.NoError(t, err)
-		if again.State == verifier.Claimed && time.Since(began) >= retention {
+		if again.State == receiver.Claimed && time.Since(began) >= retention {
 			continue
 		}
-		require.Equal(t, verifier.Done, again.State)
+		require.Equal(t, receiver.Done, again.State)
 		require.Eventually(t, func() bool {
 			again, err := d.Claim(t.Context(), key, time.Minute)
-			return err == nil && again.State == verifier.Claimed
+			return err == nil && again.State == receiver.Claimed
 		}, patience, 20*time.Millisecond, "after the retention it can be claimed again")
 		return
 	}
@@ -119,8 +119,8 @@ func TestAForgottenLeaseIsLost(t *testing.T) {
 	d := newDeduper(t, newClient(t), redisdedupe.WithRetention(100*time.Millisecond))
 	claim := claimed(t, d, "key", 50*time.Millisecond)
 	time.Sleep(250 * time.Millisecond) // the server's time
-	require.ErrorIs(t, d.Complete(t.Context(), "key", claim.Token), verifier.ErrLeaseLost)
-	require.ErrorIs(t, d.Release(t.Context(), "key", claim.Token), verifier.ErrLeaseLost)
+	require.ErrorIs(t, d.Complete(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
+	require.ErrorIs(t, d.Release(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
 }
 
 func TestADeliveryTakesTwoRoundTripsAndADuplicateOne(t *testing.T) {
@@ -140,7 +140,7 @@ func TestADeliveryTakesTwoRoundTripsAndADuplicateOne(t *testing.T) {
 	counter.commands.Store(0)
 	again, err := d.Claim(t.Context(), "key", time.Minute)
 	require.NoError(t, err)
-	assert.Equal(t, verifier.Done, again.State)
+	assert.Equal(t, receiver.Done, again.State)
 	assert.EqualValues(t, 1, counter.commands.Load(), "a duplicate")
 
 	counter.commands.Store(0)
@@ -174,7 +174,7 @@ func TestACommandThatIsSentAgainIsNoOther(t *testing.T) {
 			assert.False(t, lose.Load(), "an answer was meant to be lost")
 			again, err := d.Claim(t.Context(), "key", time.Minute)
 			require.NoError(t, err)
-			assert.Equal(t, verifier.Done, again.State)
+			assert.Equal(t, receiver.Done, again.State)
 		})
 	}
 }
@@ -269,14 +269,14 @@ func TestAnErrorOfTheContextComesBack(t *testing.T) {
 	cancel()
 	_, err := d.Claim(ctx, "key", time.Minute)
 	require.ErrorIs(t, err, context.Canceled)
-	require.NotErrorIs(t, err, verifier.ErrLeaseLost)
+	require.NotErrorIs(t, err, receiver.ErrLeaseLost)
 }
 
-func claimed(t testing.TB, d verifier.Deduper, key string, lease time.Duration) verifier.Claim {
+func claimed(t testing.TB, d receiver.Deduper, key string, lease time.Duration) receiver.Claim {
 	t.Helper()
 	claim, err := d.Claim(t.Context(), key, lease)
 	require.NoError(t, err)
-	require.Equal(t, verifier.Claimed, claim.State)
+	require.Equal(t, receiver.Claimed, claim.State)
 	return claim
 }
 

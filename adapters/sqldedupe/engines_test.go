@@ -18,7 +18,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 func TestMain(m *testing.M) {
@@ -170,15 +170,15 @@ func onEngine(t *testing.T, dialect sqldedupe.Dialect) *database {
 	return nil
 }
 
-func claimed(t testing.TB, d verifier.Deduper, key string, lease time.Duration) verifier.Claim {
+func claimed(t testing.TB, d receiver.Deduper, key string, lease time.Duration) receiver.Claim {
 	t.Helper()
 	claim, err := d.Claim(t.Context(), key, lease)
 	require.NoError(t, err)
-	require.Equal(t, verifier.Claimed, claim.State, "expected to get %q", key)
+	require.Equal(t, receiver.Claimed, claim.State, "expected to get %q", key)
 	return claim
 }
 
-func state(t testing.TB, d verifier.Deduper, key string) verifier.ClaimState {
+func state(t testing.TB, d receiver.Deduper, key string) receiver.ClaimState {
 	t.Helper()
 	claim, err := d.Claim(t.Context(), key, time.Minute)
 	require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -57,7 +58,7 @@ func ExampleDeduper_Once() {
 		_, err := tx.ExecContext(ctx, "INSERT INTO installs VALUES (?, 1) ON CONFLICT (pass) DO UPDATE SET n = n + 1", d.PassID)
 		return err
 	})
-	// Yours: http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, handle))
+	// Yours: http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, handle))
 
 	event, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, []byte(`{"__id":"e-1","passId":"p-1001"}`))
 	if err != nil {
@@ -99,13 +100,13 @@ func ExampleDeduper_Once_mux() {
 		return
 	}
 
-	routes := func(tx *sql.Tx) *verifier.Mux {
-		mux := verifier.NewMux()
-		verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassCreated) error {
+	routes := func(tx *sql.Tx) *receiver.Mux {
+		mux := receiver.NewMux()
+		receiver.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassCreated) error {
 			_, err := tx.ExecContext(ctx, "INSERT INTO passes VALUES (?, FALSE)", d.PassID)
 			return err
 		})
-		verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
+		receiver.On(mux, func(ctx context.Context, _ *walletcrew.Event, d *walletcrew.PassInstalled) error {
 			_, err := tx.ExecContext(ctx, "UPDATE passes SET installed = TRUE WHERE id = ?", d.PassID)
 			return err
 		})
@@ -202,8 +203,8 @@ func ExampleNew() {
 		slog.Error("verifier", "error", err)
 		return
 	}
-	mux := verifier.NewMux()
-	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, mux.Handle, verifier.WithDeduper(dedupe)))
+	mux := receiver.NewMux()
+	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(dedupe)))
 }
 
 // With a verifier on SecretFunc, which vouches for the tenant.

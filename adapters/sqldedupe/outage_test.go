@@ -22,7 +22,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
 	"github.com/thewalletcrew/walletcrew-go/internal/freeport"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
@@ -32,7 +32,7 @@ func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 			t.Parallel()
 			d, deduper, proxy := behindProxy(t, e)
 			counter := d.counter(t)
-			claims := newHandler(t, func(context.Context, *walletcrew.Event) error { return nil }, verifier.WithDeduper(deduper))
+			claims := newHandler(t, func(context.Context, *walletcrew.Event) error { return nil }, receiver.WithDeduper(deduper))
 			once := newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)))
 			require.Equal(t, http.StatusNoContent, deliver(claims, "before"))
 			require.Equal(t, http.StatusNoContent, deliver(once, "before"))
@@ -64,8 +64,8 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 			_, deduper, proxy := behindProxy(t, e)
 			var runs sync.Map
 			run := func(_ context.Context, e *walletcrew.Event) error { runs.Store(e.ID, true); return nil }
-			hasty := newHandler(t, run, verifier.WithDeduper(longLease{deduper}), verifier.WithTimeout(time.Second))
-			patient := newHandler(t, run, verifier.WithDeduper(deduper))
+			hasty := newHandler(t, run, receiver.WithDeduper(longLease{deduper}), receiver.WithTimeout(time.Second))
+			patient := newHandler(t, run, receiver.WithDeduper(deduper))
 			require.Equal(t, http.StatusNoContent, deliver(patient, "before"))
 
 			proxy.mute.Store(true)
@@ -87,9 +87,9 @@ func TestALeaseWhoseAnswerWasLostIsGivenBack(t *testing.T) {
 }
 
 // A longLease lets a lease last for longer than the test, whatever the handler asks for.
-type longLease struct{ verifier.Deduper }
+type longLease struct{ receiver.Deduper }
 
-func (l longLease) Claim(ctx context.Context, key string, _ time.Duration) (verifier.Claim, error) {
+func (l longLease) Claim(ctx context.Context, key string, _ time.Duration) (receiver.Claim, error) {
 	return l.Deduper.Claim(ctx, key, time.Hour)
 }
 

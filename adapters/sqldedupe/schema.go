@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // EnsureSchema creates the table and its index where they are missing, and then does what [Deduper.Check] does. Where the table
@@ -182,8 +182,8 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 	long := key + strings.Repeat("x", maxKeyBytes-len(key)-1)
 	for _, step := range []struct {
 		key  string
-		want verifier.ClaimState
-	}{{key + "A", verifier.Claimed}, {key + "a", verifier.Claimed}, {key + "A", verifier.Held}, {long + "1", verifier.Claimed}, {long + "2", verifier.Claimed}} {
+		want receiver.ClaimState
+	}{{key + "A", receiver.Claimed}, {key + "a", receiver.Claimed}, {key + "A", receiver.Held}, {long + "1", receiver.Claimed}, {long + "2", receiver.Claimed}} {
 		state, err := d.claim(ctx, tx, step.key, newToken(), time.Minute)
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-// Package sqldedupe is a [verifier.Deduper] in a SQL database: PostgreSQL, MySQL or MariaDB, SQLite. And what a queue or a cache
+// Package sqldedupe is a [receiver.Deduper] in a SQL database: PostgreSQL, MySQL or MariaDB, SQLite. And what a queue or a cache
 // can't give: [Deduper.InTx] records an event in the transaction that holds its effect, so that both are committed or neither is:
 // exactly once.
 //
@@ -17,11 +17,11 @@
 //		_, err := tx.ExecContext(ctx, "UPDATE passes SET installs = installs + 1 WHERE ...")
 //		return err
 //	})
-//	http.Handle("/webhooks/walletcrew", verifier.NewHandler(v, handle))
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, handle))
 //
 // # Effectively once
 //
-// The effect is elsewhere: a [Deduper] given to [verifier.WithDeduper] lets one replica run the function, and forgets nothing that
+// The effect is elsewhere: a [Deduper] given to [receiver.WithDeduper] lets one replica run the function, and forgets nothing that
 // the database doesn't. A crash between the effect and Complete makes it run again.
 //
 // # Limits
@@ -56,7 +56,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use
@@ -74,7 +74,7 @@ type Deduper struct {
 	purgeEvery time.Duration
 }
 
-var _ verifier.Deduper = (*Deduper)(nil)
+var _ receiver.Deduper = (*Deduper)(nil)
 
 // An Option is passed to [New].
 type Option func(*Deduper) error
@@ -140,33 +140,33 @@ func New(db *sql.DB, dialect Dialect, opts ...Option) (*Deduper, error) {
 	return d, nil
 }
 
-// Claim implements [verifier.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
+// Claim implements [receiver.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
 // and so is a key that isn't printable ASCII of 1 to 512 bytes. Any other error is the database's, wrapped: nothing is known
 // about the event then. If the answer was lost, the lease may have been taken: the Claim's Token is that of this lease, and the
 // handler releases it when the database answers again.
 //
 // Now and then, a Claim that got its key also removes expired rows, as [Deduper.Purge] does: 1,000 at most, when 500 have been
 // claimed since the last time, or a minute has passed. The Claim returns after that, 2 s later at most, and its errors are swallowed.
-func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if lease < time.Millisecond {
-		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)
+		return receiver.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)
 	}
 	if err := checkKey(key); err != nil {
-		return verifier.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", err)
+		return receiver.Claim{}, fmt.Errorf("sqldedupe: Claim: %w", err)
 	}
 	// One token for all tries: one that is tried again may find the lease that it has taken itself, where MySQL aborted the second
 	// of its statements.
 	token := newToken()
-	claim := verifier.Claim{Token: strconv.FormatInt(token, 36)}
+	claim := receiver.Claim{Token: strconv.FormatInt(token, 36)}
 	err := retry(ctx, func() (err error) {
 		claim.State, err = d.claim(ctx, d.db, key, token, lease)
 		return err
 	})
 	if err != nil {
-		return verifier.Claim{Token: claim.Token}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
+		return receiver.Claim{Token: claim.Token}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
 	}
-	if claim.State != verifier.Claimed {
-		return verifier.Claim{State: claim.State}, nil
+	if claim.State != receiver.Claimed {
+		return receiver.Claim{State: claim.State}, nil
 	}
 	d.purgeIfDue(ctx)
 	return claim, nil
@@ -178,27 +178,27 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func (d *Deduper) claim(ctx context.Context, q queryer, key string, token int64, lease time.Duration) (verifier.ClaimState, error) {
+func (d *Deduper) claim(ctx context.Context, q queryer, key string, token int64, lease time.Duration) (receiver.ClaimState, error) {
 	for range 3 {
 		if state, err := d.take(ctx, q, d.sql.claim, key, token, lease); err != nil || state != gone {
 			return state, err
 		}
 	}
-	return verifier.Held, nil // it comes and goes; somebody has it
+	return receiver.Held, nil // it comes and goes; somebody has it
 }
 
 // gone says that a row was in the way, and had been released when it was looked at.
-const gone verifier.ClaimState = 0
+const gone receiver.ClaimState = 0
 
 // take runs a statement that takes the key's row or leaves it, and says which.
-func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, token int64, expires time.Duration) (verifier.ClaimState, error) {
+func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, token int64, expires time.Duration) (receiver.ClaimState, error) {
 	result, err := q.ExecContext(ctx, statement, key, token, expires.Milliseconds())
 	if err != nil {
 		return gone, err
 	}
 	if d.sql.countsTaken {
 		if n, err := result.RowsAffected(); err != nil || n > 0 {
-			return verifier.Claimed, err
+			return receiver.Claimed, err
 		}
 	}
 	var holder int64
@@ -209,15 +209,15 @@ func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, to
 	case err != nil:
 		return gone, err
 	case holder == token:
-		return verifier.Claimed, nil
+		return receiver.Claimed, nil
 	case done:
-		return verifier.Done, nil
+		return receiver.Done, nil
 	}
-	return verifier.Held, nil
+	return receiver.Held, nil
 }
 
-// Complete implements [verifier.Deduper]. A lease that ran out can be completed for the retention at least, if nobody took it
-// over. Errors: [verifier.ErrLeaseLost], also for a token that was completed before; or the database's, after which the event
+// Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention at least, if nobody took it
+// over. Errors: [receiver.ErrLeaseLost], also for a token that was completed before; or the database's, after which the event
 // may be done or not.
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	return d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
@@ -225,7 +225,7 @@ func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	})
 }
 
-// Release implements [verifier.Deduper]. Errors: [verifier.ErrLeaseLost], or the database's, after which the key may be free or
+// Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], or the database's, after which the key may be free or
 // not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	return d.settle(ctx, "Release", token, func(token int64) (sql.Result, error) {
@@ -237,7 +237,7 @@ func (d *Deduper) Release(ctx context.Context, key, token string) error {
 func (d *Deduper) settle(ctx context.Context, call, token string, exec func(token int64) (sql.Result, error)) error {
 	n, err := strconv.ParseInt(token, 36, 64)
 	if err != nil {
-		return fmt.Errorf("sqldedupe: %s: %w", call, verifier.ErrLeaseLost) // not a token of ours
+		return fmt.Errorf("sqldedupe: %s: %w", call, receiver.ErrLeaseLost) // not a token of ours
 	}
 	var changed int64
 	err = retry(ctx, func() error {
@@ -251,7 +251,7 @@ func (d *Deduper) settle(ctx context.Context, call, token string, exec func(toke
 	case err != nil:
 		return fmt.Errorf("sqldedupe: %s: %w", call, d.explain(err))
 	case changed == 0:
-		return fmt.Errorf("sqldedupe: %s: %w", call, verifier.ErrLeaseLost)
+		return fmt.Errorf("sqldedupe: %s: %w", call, receiver.ErrLeaseLost)
 	}
 	return nil
 }

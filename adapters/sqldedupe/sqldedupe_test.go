@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
@@ -39,7 +39,7 @@ func TestReplicasGetAKeyOnce(t *testing.T) {
 		for i := range 100 {
 			wg.Go(func() {
 				claim, err := dedupers[i%4].Claim(t.Context(), "key", time.Minute)
-				if assert.NoError(t, err) && claim.State == verifier.Claimed {
+				if assert.NoError(t, err) && claim.State == receiver.Claimed {
 					wins.Add(1)
 					assert.NoError(t, dedupers[i%4].Complete(t.Context(), "key", claim.Token))
 				}
@@ -62,7 +62,7 @@ func TestReplicasWorkOnManyKeysAtOnce(t *testing.T) {
 					key := fmt.Sprint("key-", (i*7+j)%50)
 					claim, err := deduper.Claim(t.Context(), key, time.Minute)
 					switch {
-					case err == nil && claim.State != verifier.Claimed:
+					case err == nil && claim.State != receiver.Claimed:
 					case err == nil && j%5 == 0:
 						err = deduper.Release(t.Context(), key, claim.Token)
 					case err == nil:
@@ -76,7 +76,7 @@ func TestReplicasWorkOnManyKeysAtOnce(t *testing.T) {
 		wg.Wait()
 		for j := range 50 { // those that were held whenever somebody came who would have completed them
 			key := fmt.Sprint("key-", j)
-			if claim, err := deduper.Claim(t.Context(), key, time.Minute); assert.NoError(t, err) && claim.State == verifier.Claimed {
+			if claim, err := deduper.Claim(t.Context(), key, time.Minute); assert.NoError(t, err) && claim.State == receiver.Claimed {
 				wins.Add(1)
 				assert.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
 			}
@@ -97,7 +97,7 @@ func TestSQLiteWithoutABusyTimeoutStillClaims(t *testing.T) {
 		wg.Go(func() {
 			claim, err := hasty.Claim(t.Context(), "key", time.Minute)
 			require.NoError(t, err)
-			if claim.State == verifier.Claimed {
+			if claim.State == receiver.Claimed {
 				wins.Add(1)
 			}
 		})
@@ -116,11 +116,11 @@ func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
 			began := time.Now()
 			require.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
 			again := state(t, deduper, key)
-			if again == verifier.Claimed && time.Since(began) >= retention {
+			if again == receiver.Claimed && time.Since(began) >= retention {
 				continue
 			}
-			require.Equal(t, verifier.Done, again)
-			require.Eventually(t, func() bool { return state(t, deduper, key) == verifier.Claimed }, patience, 20*time.Millisecond,
+			require.Equal(t, receiver.Done, again)
+			require.Eventually(t, func() bool { return state(t, deduper, key) == receiver.Claimed }, patience, 20*time.Millisecond,
 				"after the retention it can be claimed again")
 			return
 		}

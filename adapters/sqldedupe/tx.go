@@ -10,7 +10,7 @@ import (
 	"net/url"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // ErrNoID means that an event has no "__id", so that nothing tells whether it was done before.
@@ -54,7 +54,7 @@ func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx, key string) (first bool,
 	if err != nil {
 		return false, fmt.Errorf("sqldedupe: InTx: %w", d.explain(err))
 	}
-	return state == verifier.Claimed, nil
+	return state == receiver.Claimed, nil
 }
 
 // A TxFunc makes an event's effect by means of tx. It must neither commit nor roll back, and must return every error of the
@@ -68,17 +68,17 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // default isolation level; it is rolled back if fn returns an error, a Discard included, or panics.
 //
 // Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil, and so is
-// [verifier.Handled] to an observer, as the first is. All errors are to be delivered again: nothing is dropped in silence, and an event
+// [receiver.Handled] to an observer, as the first is. All errors are to be delivered again: nothing is dropped in silence, and an event
 // without "__id" is [ErrNoID] each time it comes (the README says how to drop it). Those of the database before fn is called are
-// [verifier.Temporary] (503), and those of the commit that are known to be its trouble and not fn's: a lost connection, a deadlock,
+// [receiver.Temporary] (503), and those of the commit that are known to be its trouble and not fn's: a lost connection, a deadlock,
 // a full disk, but no deferred constraint, and no transaction that fn has ended or outlived. An error of the commit leaves open
-// whether it took place; the next delivery finds out. A [verifier.Deduper] besides isn't needed: with one, fewer transactions wait,
+// whether it took place; the next delivery finds out. A [receiver.Deduper] besides isn't needed: with one, fewer transactions wait,
 // at the cost of two more commits.
 //
 // After a commit it also removes expired rows now and then, as [Deduper.Claim] does: the delivery's answer waits for that, 2 s at most.
 //
-// For functions with a type make a [verifier.Mux] in fn: see the example.
-func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) verifier.HandlerFunc {
+// For functions with a type make a [receiver.Mux] in fn: see the example.
+func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) receiver.HandlerFunc {
 	if key == nil || fn == nil {
 		panic("sqldedupe: Once: a function is nil")
 	}
@@ -92,7 +92,7 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 		}
 		tx, first, err := d.begin(ctx, k)
 		if err != nil {
-			return verifier.Temporary(err)
+			return receiver.Temporary(err)
 		}
 		defer func() { _ = tx.Rollback() }() // does nothing after Commit
 		if !first {
@@ -104,7 +104,7 @@ func (d *Deduper) Once(key func(*walletcrew.Event) (string, error), fn TxFunc) v
 		if err := tx.Commit(); err != nil {
 			err = fmt.Errorf("sqldedupe: commit: %w", d.explain(err))
 			if passes(err) {
-				err = verifier.Temporary(err)
+				err = receiver.Temporary(err)
 			}
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -185,7 +186,7 @@ func TestWhatIsRolledBackIsDoneByTheNext(t *testing.T) {
 			}
 		}
 		require.ErrorIs(t, deduper.Once(sqldedupe.Key, fails(failure))(t.Context(), event("e-1")), failure)
-		require.True(t, verifier.IsDiscard(deduper.Once(sqldedupe.Key, fails(verifier.Discard(failure)))(t.Context(), event("e-1"))))
+		require.True(t, receiver.IsDiscard(deduper.Once(sqldedupe.Key, fails(receiver.Discard(failure)))(t.Context(), event("e-1"))))
 		require.Panics(t, func() {
 			_ = deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 				require.NoError(t, add(counter)(ctx, tx, e))
@@ -252,17 +253,17 @@ func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
 		}
 		return err
 	}
-	for i, handle := range []verifier.HandlerFunc{twice, swallows, late, commits} {
+	for i, handle := range []receiver.HandlerFunc{twice, swallows, late, commits} {
 		err := handle(t.Context(), event(fmt.Sprint("own-", i)))
 		require.ErrorContains(t, err, "commit")
-		assert.False(t, verifier.IsTemporary(err), "the function is at fault: %v", err)
+		assert.False(t, receiver.IsTemporary(err), "the function is at fault: %v", err)
 	}
 
 	for _, key := range []string{"", "é", strings.Repeat("x", 513)} {
 		wrong := deduper.Once(func(*walletcrew.Event) (string, error) { return key, nil }, add(counter))
 		err := wrong(t.Context(), event("e-2"))
 		require.ErrorContains(t, err, "the key")
-		assert.False(t, verifier.IsTemporary(err), "the key is wrong for good: %v", err)
+		assert.False(t, receiver.IsTemporary(err), "the key is wrong for good: %v", err)
 	}
 
 	killed := deduper.Once(sqldedupe.Key, func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
@@ -271,7 +272,7 @@ func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
 	})
 	err := killed(t.Context(), event("e-3"))
 	require.Error(t, err)
-	assert.True(t, verifier.IsTemporary(err), "the connection broke: %v", err)
+	assert.True(t, receiver.IsTemporary(err), "the connection broke: %v", err)
 	assert.Zero(t, d.count(t, "SELECT n FROM "+counter))
 }
 
@@ -327,9 +328,9 @@ func TestInTxTakesAKeyThatIsOnlyClaimed(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, first, "twice in one transaction")
 		require.NoError(t, tx.Commit())
-		require.ErrorIs(t, deduper.Complete(t.Context(), "key", claim.Token), verifier.ErrLeaseLost)
-		require.ErrorIs(t, deduper.Release(t.Context(), "key", claim.Token), verifier.ErrLeaseLost)
-		assert.Equal(t, verifier.Done, state(t, deduper, "key"))
+		require.ErrorIs(t, deduper.Complete(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
+		require.ErrorIs(t, deduper.Release(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
+		assert.Equal(t, receiver.Done, state(t, deduper, "key"))
 	})
 }
 
@@ -372,11 +373,11 @@ func deliver(handler http.Handler, id string) int {
 	return w.Code
 }
 
-func newHandler(t *testing.T, fn verifier.HandlerFunc, opts ...verifier.HandlerOption) http.Handler {
+func newHandler(t *testing.T, fn receiver.HandlerFunc, opts ...receiver.HandlerOption) http.Handler {
 	t.Helper()
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
-	return verifier.NewHandler(v, fn, append(opts, verifier.WithLogger(slog.New(slog.DiscardHandler)))...)
+	return receiver.NewHandler(v, fn, append(opts, receiver.WithLogger(slog.New(slog.DiscardHandler)))...)
 }
 
 func TestDuplicatesThroughTheHandlerMakeOneEffect(t *testing.T) {
@@ -384,7 +385,7 @@ func TestDuplicatesThroughTheHandlerMakeOneEffect(t *testing.T) {
 		deduper, counter := d.ready(t), d.counter(t)
 		var handlers []http.Handler // two replicas; one also claims first
 		handlers = append(handlers, newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter))))
-		handlers = append(handlers, newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)), verifier.WithDeduper(deduper)))
+		handlers = append(handlers, newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)), receiver.WithDeduper(deduper)))
 		var wg sync.WaitGroup
 		for i := range 60 {
 			wg.Go(func() {

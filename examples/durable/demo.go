@@ -55,7 +55,7 @@ func demo(ctx context.Context) error {
 	defer parts.Wait()
 	defer end()
 	failed := make(chan error, 2)
-	parts.Go(func() { failed <- receiver(ctx, stream, verifier.Static(webhook.SignatureSecret), listener) })
+	parts.Go(func() { failed <- receive(ctx, stream, verifier.Static(webhook.SignatureSecret), listener) })
 
 	deliver := func(name walletcrew.EventName, body string) error {
 		deliveries, err := platform.Deliver(ctx, name, []byte(body))

@@ -25,6 +25,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -130,7 +131,7 @@ func (c config) work(ctx context.Context, nc *nats.Conn) error {
 		}
 		parts.Go(func() {
 			defer cancel()
-			failed[0] = receiver(ctx, stream, verifier.Static(c.secret), listener)
+			failed[0] = receive(ctx, stream, verifier.Static(c.secret), listener)
 		})
 	}
 	if c.role != "receiver" {
@@ -144,7 +145,7 @@ func (c config) work(ctx context.Context, nc *nats.Conn) error {
 }
 
 // receiver verifies what comes, and answers 2xx once it is in the stream.
-func receiver(ctx context.Context, stream *jetstream.Stream, source verifier.SecretSource, listener net.Listener) error {
+func receive(ctx context.Context, stream *jetstream.Stream, source verifier.SecretSource, listener net.Listener) error {
 	publisher, err := jetstream.NewPublisher(ctx, stream)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func receiver(ctx context.Context, stream *jetstream.Stream, source verifier.Sec
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhooks/walletcrew", verifier.NewHandler(v, publisher.Handle))
+	mux.Handle("/webhooks/walletcrew", receiver.NewHandler(v, publisher.Handle))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {
@@ -173,10 +174,10 @@ func receiver(ctx context.Context, stream *jetstream.Stream, source verifier.Sec
 
 // worker handles what is in the stream. This is where your code goes.
 func worker(ctx context.Context, stream *jetstream.Stream, observe func(context.Context, jetstream.Outcome)) error {
-	mux := verifier.NewMux()
-	verifier.On(mux, func(_ context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(_ context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {
 		if d.PassID == "" {
-			return verifier.Discard(errors.New("there is no passId, and never will be"))
+			return receiver.Discard(errors.New("there is no passId, and never will be"))
 		}
 		log.Printf("worker:   %s (%s): pass %s on %s", e.Name, e.ID, d.PassID, d.Device.Platform)
 		return nil

@@ -5,12 +5,13 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
 // Echo puts the middleware before a handler of echo's own kind, which finds the event in the request's context and answers
-// itself. The middleware doesn't deduplicate and knows no time limit; echo.WrapHandler(verifier.NewHandler(...)) does.
-func Echo(v *verifier.Verifier, handle verifier.HandlerFunc) http.Handler {
+// itself. The middleware doesn't deduplicate and knows no time limit; echo.WrapHandler(receiver.NewHandler(...)) does.
+func Echo(v *verifier.Verifier, handle receiver.HandlerFunc) http.Handler {
 	e := echo.New()
 	e.POST("/webhooks/walletcrew", func(c echo.Context) error {
 		ctx := c.Request().Context()
@@ -18,7 +19,7 @@ func Echo(v *verifier.Verifier, handle verifier.HandlerFunc) http.Handler {
 		if !ok {
 			return echo.ErrInternalServerError // the middleware isn't there
 		}
-		if err := handle(ctx, event); err != nil && !verifier.IsDiscard(err) {
+		if err := handle(ctx, event); err != nil && !receiver.IsDiscard(err) {
 			return echo.ErrInternalServerError.WithInternal(err) // asks for the event again
 		}
 		return c.NoContent(http.StatusNoContent)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -34,7 +35,7 @@ const (
 type sender func(t *testing.T, r *http.Request) int
 
 // receivers are all the examples, around the same function.
-func receivers(t *testing.T, handle verifier.HandlerFunc) map[string]sender {
+func receivers(t *testing.T, handle receiver.HandlerFunc) map[string]sender {
 	t.Helper()
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
@@ -156,7 +157,7 @@ func TestEachFrameworkTellsAGoodDeliveryFromABadOne(t *testing.T) {
 func TestEachFrameworkAsksAgainForWhatFailedAndNotForWhatWasDiscarded(t *testing.T) {
 	t.Parallel()
 	errFailed := errors.New("the database is down")
-	for want, result := range map[int]error{http.StatusInternalServerError: errFailed, http.StatusNoContent: verifier.Discard(errFailed)} {
+	for want, result := range map[int]error{http.StatusInternalServerError: errFailed, http.StatusNoContent: receiver.Discard(errFailed)} {
 		for name, send := range receivers(t, func(context.Context, *walletcrew.Event) error { return result }) {
 			r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
 			assert.Equal(t, want, send(t, r), "%s: the function returned %v", name, result)

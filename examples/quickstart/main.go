@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -63,9 +64,9 @@ func embedded(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	receiver := httptest.NewServer(verifier.NewHandler(v, mux.Handle,
-		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)),
-		verifier.WithLogger(slog.New(slog.DiscardHandler)))) // what is refused is shown below
+	receiver := httptest.NewServer(receiver.NewHandler(v, mux.Handle,
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)),
+		receiver.WithLogger(slog.New(slog.DiscardHandler)))) // what is refused is shown below
 	defer receiver.Close()
 
 	title(out, "The Wallet Crew's webhooks, end to end (embedded: nothing leaves this machine)")
@@ -121,13 +122,13 @@ func embedded(ctx context.Context, out io.Writer) error {
 }
 
 // receiverMux is where your own code goes: a typed function for each event you care about, and one for the rest.
-func receiverMux(say func(format string, args ...any)) *verifier.Mux {
-	mux := verifier.NewMux()
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassCreated) error {
+func receiverMux(say func(format string, args ...any)) *receiver.Mux {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassCreated) error {
 		say("pass %s of template %s for customer %s", p.PassID, p.PassType, p.Identifiers["customerId"])
 		return nil
 	})
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
 		medium := "unknown"
 		if info := p.AdditionalInformation; info != nil { // no member but "__id" is certain
 			medium = info.RegistrationSource.Medium
@@ -135,21 +136,21 @@ func receiverMux(say func(format string, args ...any)) *verifier.Mux {
 		say("pass %s on an %s device, came by %s", p.PassID, p.Device.Platform, medium)
 		return nil
 	})
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUninstalled) error {
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUninstalled) error {
 		say("pass %s off an %s device", p.PassID, p.Device.Platform)
 		return nil
 	})
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUpdated) error {
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUpdated) error {
 		say("pass %s, points %s", p.PassID, p.Metadata["points"])
 		return nil
 	})
-	verifier.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUpdateSent) error {
+	receiver.On(mux, func(_ context.Context, _ *walletcrew.Event, p *walletcrew.PassUpdateSent) error {
 		say("pass %s", p.PassID)
 		return nil
 	})
 	// No member of these is documented: the body goes into a type of your own.
 	type customer struct{ Email string }
-	verifier.OnName(mux, walletcrew.EventCustomerUpserted, func(_ context.Context, _ *walletcrew.Event, c *customer) error {
+	receiver.OnName(mux, walletcrew.EventCustomerUpserted, func(_ context.Context, _ *walletcrew.Event, c *customer) error {
 		say("customer %s (your own type)", c.Email)
 		return nil
 	})

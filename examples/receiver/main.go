@@ -28,6 +28,7 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -60,7 +61,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 }
 
 // counted lets the shutdown know of functions that go on after their delivery was answered: it took too long, or the sender hung up.
-func counted(running *sync.WaitGroup, fn verifier.HandlerFunc) verifier.HandlerFunc {
+func counted(running *sync.WaitGroup, fn receiver.HandlerFunc) receiver.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) error {
 		running.Add(1)
 		defer running.Done()
@@ -131,13 +132,13 @@ func isMistake(err error) bool {
 }
 
 // handlers is where your own code goes. What takes longer than a few seconds is better handed over: see examples/durable.
-func handlers(logger *slog.Logger) verifier.HandlerFunc {
-	mux := verifier.NewMux()
-	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassInstalled) error {
+func handlers(logger *slog.Logger) receiver.HandlerFunc {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassInstalled) error {
 		logger.InfoContext(ctx, "installed", "pass", p.PassID, "device", p.Device.Platform, "id", e.ID)
 		return nil
 	})
-	verifier.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassUninstalled) error {
+	receiver.On(mux, func(ctx context.Context, e *walletcrew.Event, p *walletcrew.PassUninstalled) error {
 		logger.InfoContext(ctx, "uninstalled", "pass", p.PassID, "device", p.Device.Platform, "id", e.ID)
 		return nil
 	})
@@ -148,13 +149,13 @@ func handlers(logger *slog.Logger) verifier.HandlerFunc {
 	return mux.Handle
 }
 
-func routes(v *verifier.Verifier, fn verifier.HandlerFunc, logger *slog.Logger) http.Handler {
+func routes(v *verifier.Verifier, fn receiver.HandlerFunc, logger *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	// One replica: memory is enough. Several share a deduper: adapters/redisdedupe, adapters/sqldedupe.
-	mux.Handle("/webhooks/walletcrew", verifier.NewHandler(v, fn,
-		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)),
-		verifier.WithLogger(logger),
-		verifier.WithObserver(func(ctx context.Context, o verifier.Outcome) {
+	mux.Handle("/webhooks/walletcrew", receiver.NewHandler(v, fn,
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)),
+		receiver.WithLogger(logger),
+		receiver.WithObserver(func(ctx context.Context, o receiver.Outcome) {
 			// The place for metrics: o.Result is made for a label.
 			logger.DebugContext(ctx, "delivery", "result", o.Result, "status", o.Status, "bytes", o.Bytes, "took", o.Verify+o.Decode+o.Function)
 		})))

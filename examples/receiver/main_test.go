@@ -17,11 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
-func start(t *testing.T, fn verifier.HandlerFunc) (url string, stop func() error) {
+func start(t *testing.T, fn receiver.HandlerFunc) (url string, stop func() error) {
 	t.Helper()
 	v, err := verifier.New(verifier.Static("secret"))
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -39,22 +40,22 @@ func Routes(source verifier.SecretSource, store Store, logger *slog.Logger) (htt
 	r := chi.NewRouter()
 	r.Use(middleware.RequestID, middleware.RequestSize(256<<10)) // a limit is fine; what reads the body isn't
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	r.Method(http.MethodPost, WebhookPath, verifier.NewHandler(v, handlers(store),
-		verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithLogger(logger)))
+	r.Method(http.MethodPost, WebhookPath, receiver.NewHandler(v, handlers(store),
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(logger)))
 	return r, nil
 }
 
-func handlers(store Store) verifier.HandlerFunc {
-	mux := verifier.NewMux()
-	verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
+func handlers(store Store) receiver.HandlerFunc {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
 		return setInstalled(ctx, store, p.PassID, true)
 	})
-	verifier.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassUninstalled) error {
+	receiver.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassUninstalled) error {
 		return setInstalled(ctx, store, p.PassID, false)
 	})
-	verifier.OnName(mux, walletcrew.EventCustomerUpserted, func(ctx context.Context, _ *walletcrew.Event, c *Customer) error {
+	receiver.OnName(mux, walletcrew.EventCustomerUpserted, func(ctx context.Context, _ *walletcrew.Event, c *Customer) error {
 		if c.ID == "" {
-			return verifier.Discard(errors.New("the customer has no id"))
+			return receiver.Discard(errors.New("the customer has no id"))
 		}
 		return store.SaveCustomer(ctx, *c)
 	})
@@ -63,7 +64,7 @@ func handlers(store Store) verifier.HandlerFunc {
 
 func setInstalled(ctx context.Context, store Store, passID string, installed bool) error {
 	if passID == "" { // a member that is missing is no error of the SDK's; to come again won't help
-		return verifier.Discard(errors.New("the pass has no id"))
+		return receiver.Discard(errors.New("the pass has no id"))
 	}
 	return store.SetInstalled(ctx, passID, installed)
 }

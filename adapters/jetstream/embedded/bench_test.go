@@ -26,6 +26,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -78,9 +79,9 @@ func handOver(b *testing.B, nc *nats.Conn, concurrency int) {
 	require.NoError(b, err)
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(b, err)
-	receiver := httptest.NewServer(verifier.NewHandler(v, p.Handle))
-	defer receiver.Close()
-	idle := httptest.NewServer(verifier.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil }))
+	publishing := httptest.NewServer(receiver.NewHandler(v, p.Handle))
+	defer publishing.Close()
+	idle := httptest.NewServer(receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil }))
 	defer idle.Close()
 	subject := strings.ToLower(name) + ".acme.Pass.Installed"
 
@@ -93,7 +94,7 @@ func handOver(b *testing.B, nc *nats.Conn, concurrency int) {
 	// In short rounds, so that all see the same machine.
 	const rounds = 25
 	var bare, delivered, unpublished time.Duration
-	toReceiver, toIdle := dial(b, receiver, concurrency), dial(b, idle, concurrency)
+	toReceiver, toIdle := dial(b, publishing, concurrency), dial(b, idle, concurrency)
 	b.ResetTimer()
 	for round := range rounds {
 		from, to := round*b.N/rounds, (round+1)*b.N/rounds

@@ -51,7 +51,7 @@ func handOneOver() error {
 		return err
 	}
 	e.TenantID = "acme"
-	if err := publisher.Handle(ctx, e); err != nil { // as a verifier.HandlerFunc
+	if err := publisher.Handle(ctx, e); err != nil { // as a receiver.HandlerFunc
 		return err
 	}
 

@@ -21,6 +21,7 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -92,7 +93,7 @@ func startLoad(t *testing.T, nc *nats.Conn, cfg jetstream.StreamConfig) *load {
 	require.NoError(t, err)
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
-	l.handler = verifier.NewHandler(v, p.Handle, verifier.WithLogger(suite.Quiet))
+	l.handler = receiver.NewHandler(v, p.Handle, receiver.WithLogger(suite.Quiet))
 	c, err := jetstream.NewConsumer(t.Context(), stream, func(_ context.Context, e *walletcrew.Event) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()

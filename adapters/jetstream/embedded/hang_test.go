@@ -23,6 +23,7 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -40,7 +41,7 @@ func TestAHungServerHoldsDeliveriesNoLongerThanTheirTime(t *testing.T) {
 	require.NoError(t, err)
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
-	h := verifier.NewHandler(v, p.Handle, verifier.WithTimeout(limit), verifier.WithLogger(suite.Quiet))
+	h := receiver.NewHandler(v, p.Handle, receiver.WithTimeout(limit), receiver.WithLogger(suite.Quiet))
 
 	var acked, refused, slowest, fastest atomic.Int64 // fastest: of those that were refused
 	ctx, stop := context.WithCancel(t.Context())

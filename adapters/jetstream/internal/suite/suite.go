@@ -26,6 +26,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -151,7 +152,7 @@ func (f *fixture) publish(tenant string, name walletcrew.EventName, body string)
 }
 
 // run starts a consumer; end ends it, and returns what Run did.
-func (f *fixture) run(fn verifier.HandlerFunc, cfg jetstream.ConsumerConfig) (end func() error) {
+func (f *fixture) run(fn receiver.HandlerFunc, cfg jetstream.ConsumerConfig) (end func() error) {
 	f.t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = Quiet
@@ -362,7 +363,7 @@ func backOff(t *testing.T, nc *nats.Conn) {
 	}
 }
 
-var errAway = fmt.Errorf("save: %w", verifier.Temporary(errors.New("the database is away")))
+var errAway = fmt.Errorf("save: %w", receiver.Temporary(errors.New("the database is away")))
 
 func outage(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc)
@@ -382,7 +383,7 @@ func outage(t *testing.T, nc *nats.Conn) {
 		o := f.outcome()
 		assert.Equal(t, jetstream.Retried, o.Result)
 		assert.Equal(t, 1, o.Try, "the server must not deliver what is kept here")
-		require.True(t, verifier.IsTemporary(o.Err), "%v", o.Err)
+		require.True(t, receiver.IsTemporary(o.Err), "%v", o.Err)
 		tries[o.Event.ID]++
 	}
 	assert.Len(t, tries, 4, "no other event is taken while the function can't work")
@@ -488,7 +489,7 @@ func discard(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc)
 	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
 	f.run(func(context.Context, *walletcrew.Event) error {
-		return fmt.Errorf("wrapped: %w", verifier.Discard(errors.New("no such customer")))
+		return fmt.Errorf("wrapped: %w", receiver.Discard(errors.New("no such customer")))
 	}, jetstream.ConsumerConfig{})
 	o := f.outcome()
 	assert.Equal(t, jetstream.Discarded, o.Result)
@@ -982,7 +983,7 @@ func expiring(t *testing.T, nc *nats.Conn) {
 
 func expiringOutage(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.KeepFor = 5 * time.Second })
-	f.run(func(context.Context, *walletcrew.Event) error { return verifier.Temporary(errors.New("database away")) }, jetstream.ConsumerConfig{})
+	f.run(func(context.Context, *walletcrew.Event) error { return receiver.Temporary(errors.New("database away")) }, jetstream.ConsumerConfig{})
 	f.publish("acme", "Pass:Created", `{"__id":"1"}`)
 	for {
 		o := f.outcome()
@@ -1277,7 +1278,7 @@ func overHTTP(t *testing.T, nc *nats.Conn) {
 	const secret = walletcrew.Secret("a-secret")
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)
-	h := verifier.NewHandler(v, f.publisher.Handle, verifier.WithLogger(Quiet))
+	h := receiver.NewHandler(v, f.publisher.Handle, receiver.WithLogger(Quiet))
 	deliver := func(body string, key walletcrew.Secret) int {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(key, []byte(body)))

@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"context"
@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
 // What a function may expect of its context is what package context promises of one with a deadline.
 
 // inFunction runs what it is given as the handler's function, for one delivery within ctx, and returns the function's context.
-func inFunction(t *testing.T, ctx context.Context, fn func(ctx context.Context), opts ...verifier.HandlerOption) (kept context.Context, status int) { //nolint:revive // t is first
+func inFunction(t *testing.T, ctx context.Context, fn func(ctx context.Context), opts ...receiver.HandlerOption) (kept context.Context, status int) { //nolint:revive // t is first
 	t.Helper()
 	h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
 		kept = ctx
@@ -191,10 +192,10 @@ func TestAFunctionThatCleansUpAfterItsDeadlineIsNoNews(t *testing.T) {
 			<-ctx.Done()
 			time.Sleep(time.Second)
 			return ctx.Err()
-		}, verifier.WithLogger(book.logger()))
+		}, receiver.WithLogger(book.logger()))
 		requireStatus(t, 503, send(h, eventWith("1")), "its time was up")
 		time.Sleep(time.Minute)
-		assert.Contains(t, book.String(), "level=WARN msg=\"verifier: the event was not handled\"")
+		assert.Contains(t, book.String(), "level=WARN msg=\"receiver: the event was not handled\"")
 		assert.NotContains(t, book.String(), "after its delivery was answered", "it did what it should, and the outcome said so")
 	})
 }
@@ -208,7 +209,7 @@ func TestALookUpOfSecretsThatOnlyAsksForErrSeesTheEnd(t *testing.T) {
 			}
 			return nil, ctx.Err()
 		})
-		h := verifier.NewHandler(verifierOf(t, polls), succeed, verifier.WithLogger(silentLog()))
+		h := receiver.NewHandler(verifierOf(t, polls), succeed, receiver.WithLogger(silentLog()))
 		began := time.Now()
 		requireStatus(t, 503, send(h, eventWith("1")), "its time is up")
 		assert.Equal(t, 25200*time.Millisecond, time.Since(began))
@@ -269,7 +270,7 @@ func TestNothingIsKeptOfWhatWasAnswered(t *testing.T) {
 			<-stop
 		}
 		return nil
-	}, verifier.WithTimeout(time.Hour))
+	}, receiver.WithTimeout(time.Hour))
 	var first sync.WaitGroup
 	first.Go(func() { send(h, eventWith("first")) })
 	<-started
@@ -297,15 +298,15 @@ func TestNothingIsKeptOfWhatWasAnswered(t *testing.T) {
 
 	before = heapBytes()
 	for range number {
-		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return nil }, verifier.WithTimeout(time.Hour), verifier.WithObserver(keeping(size)))
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return nil }, receiver.WithTimeout(time.Hour), receiver.WithObserver(keeping(size)))
 		requireStatus(t, 204, send(h, eventWith("1")), "")
 	}
 	assert.Less(t, heapBytes()-before, int64(number*size/10), "handlers that are made for one delivery each")
 }
 
-func keeping(size int) func(context.Context, verifier.Outcome) {
+func keeping(size int) func(context.Context, receiver.Outcome) {
 	ballast := make([]byte, size)
-	return func(context.Context, verifier.Outcome) { ballast[0]++ }
+	return func(context.Context, receiver.Outcome) { ballast[0]++ }
 }
 
 func heapBytes() int64 {

@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // parsed is an event as the handler gives it to a function.
@@ -28,7 +28,7 @@ func parsed(t testing.TB, name walletcrew.EventName, body string) *walletcrew.Ev
 }
 
 // noting notes that it was called.
-func noting(calls *[]string, what string) verifier.HandlerFunc {
+func noting(calls *[]string, what string) receiver.HandlerFunc {
 	return func(context.Context, *walletcrew.Event) error {
 		*calls = append(*calls, what)
 		return nil
@@ -88,7 +88,7 @@ func TestMuxRunsTheMostSpecificPattern(t *testing.T) {
 	}
 	for _, test := range tests {
 		var calls, want []string
-		mux := verifier.NewMux()
+		mux := receiver.NewMux()
 		for _, pattern := range test.patterns {
 			mux.HandleFunc(pattern, noting(&calls, string(pattern)))
 		}
@@ -102,7 +102,7 @@ func TestMuxRunsTheMostSpecificPattern(t *testing.T) {
 
 func TestTheZeroMuxIsEmpty(t *testing.T) {
 	t.Parallel()
-	mux, calls := new(verifier.Mux), []string(nil)
+	mux, calls := new(receiver.Mux), []string(nil)
 	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Installed", `{}`)))
 	mux.HandleFunc("Pass:*", noting(&calls, "it"))
 	require.NoError(t, mux.Handle(t.Context(), parsed(t, "Pass:Installed", `{}`)))
@@ -123,15 +123,15 @@ func TestMuxPanicsForAPatternThatIsRegisteredAlready(t *testing.T) {
 		"Pass:Créé":       {"pass.CRÉÉ"},
 	} {
 		for _, again := range spellings {
-			mux := verifier.NewMux()
+			mux := receiver.NewMux()
 			mux.HandleFunc(first, fn)
-			assert.PanicsWithValue(t, fmt.Sprintf("verifier: Mux: %q is registered already", string(again)), func() { mux.HandleFunc(again, fn) })
-			assert.Panics(t, func() { verifier.OnName(mux, again, typed) }, "%s after %s", again, first)
+			assert.PanicsWithValue(t, fmt.Sprintf("receiver: Mux: %q is registered already", string(again)), func() { mux.HandleFunc(again, fn) })
+			assert.Panics(t, func() { receiver.OnName(mux, again, typed) }, "%s after %s", again, first)
 		}
 	}
-	mux := verifier.NewMux()
-	verifier.On(mux, typed)
-	assert.Panics(t, func() { verifier.On(mux, typed) }, "On twice")
+	mux := receiver.NewMux()
+	receiver.On(mux, typed)
+	assert.Panics(t, func() { receiver.On(mux, typed) }, "On twice")
 	assert.Panics(t, func() { mux.HandleFunc("pass.installed", fn) }, "On, and then by name")
 	assert.NotPanics(t, func() { mux.HandleFunc("Pass:Install*", fn); mux.HandleFunc("Pass:*", fn) }, "others are others")
 }
@@ -139,13 +139,13 @@ func TestMuxPanicsForAPatternThatIsRegisteredAlready(t *testing.T) {
 func TestMuxPanicsForNothing(t *testing.T) {
 	t.Parallel()
 	fn := func(context.Context, *walletcrew.Event) error { return nil }
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	for _, pattern := range []walletcrew.EventName{"", " ", "\t\n"} {
-		assert.PanicsWithValue(t, "verifier: Mux: the pattern is empty", func() { mux.HandleFunc(pattern, fn) })
+		assert.PanicsWithValue(t, "receiver: Mux: the pattern is empty", func() { mux.HandleFunc(pattern, fn) })
 	}
-	assert.PanicsWithValue(t, `verifier: Mux: the function for "Pass:*" is nil`, func() { mux.HandleFunc("Pass:*", nil) })
-	assert.PanicsWithValue(t, `verifier: On: the function for "Pass:Installed" is nil`, func() { verifier.On[walletcrew.PassInstalled](mux, nil) })
-	assert.PanicsWithValue(t, `verifier: OnName: the function for "Pass:*" is nil`, func() { verifier.OnName[struct{}](mux, "Pass:*", nil) })
+	assert.PanicsWithValue(t, `receiver: Mux: the function for "Pass:*" is nil`, func() { mux.HandleFunc("Pass:*", nil) })
+	assert.PanicsWithValue(t, `receiver: On: the function for "Pass:Installed" is nil`, func() { receiver.On[walletcrew.PassInstalled](mux, nil) })
+	assert.PanicsWithValue(t, `receiver: OnName: the function for "Pass:*" is nil`, func() { receiver.OnName[struct{}](mux, "Pass:*", nil) })
 	assert.NotPanics(t, func() { mux.HandleFunc("Pass:*", fn) }, "what panicked isn't registered")
 }
 
@@ -154,10 +154,10 @@ func onGets[T any](t *testing.T, name walletcrew.EventName, body string) {
 	t.Helper()
 	t.Run(string(name), func(t *testing.T) {
 		t.Parallel()
-		mux, want := verifier.NewMux(), errors.New("its own error")
+		mux, want := receiver.NewMux(), errors.New("its own error")
 		e := parsed(t, name, body)
 		calls := 0
-		verifier.On(mux, func(_ context.Context, got *walletcrew.Event, data *T) error {
+		receiver.On(mux, func(_ context.Context, got *walletcrew.Event, data *T) error {
 			calls++
 			assert.Same(t, e, got, "the event itself")
 			assert.Same(t, e.Data, data, "its data, not decoded again")
@@ -183,9 +183,9 @@ func TestOnCallsTheFunctionOfEachPayloadType(t *testing.T) {
 
 func onPanics[T any](t *testing.T, text string) {
 	t.Helper()
-	mux := verifier.NewMux()
-	assert.PanicsWithValue(t, "verifier: On: "+text+" is not the payload type of an event; OnName takes any type", func() {
-		verifier.On(mux, func(context.Context, *walletcrew.Event, *T) error { return nil })
+	mux := receiver.NewMux()
+	assert.PanicsWithValue(t, "receiver: On: "+text+" is not the payload type of an event; OnName takes any type", func() {
+		receiver.On(mux, func(context.Context, *walletcrew.Event, *T) error { return nil })
 	})
 }
 
@@ -201,7 +201,7 @@ func TestOnPanicsForATypeThatIsNoPayload(t *testing.T) {
 	onPanics[*int](t, "*int")
 	onPanics[[]walletcrew.PassInstalled](t, "[]walletcrew.PassInstalled")
 	type PassInstalled struct{}
-	onPanics[PassInstalled](t, "verifier_test.PassInstalled")
+	onPanics[PassInstalled](t, "receiver_test.PassInstalled")
 }
 
 type upserted struct {
@@ -212,19 +212,19 @@ type upserted struct {
 
 func TestOnNameDecodesIntoYourOwnType(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	var got []upserted
-	verifier.OnName(mux, "customer.*", func(_ context.Context, e *walletcrew.Event, data *upserted) error {
+	receiver.OnName(mux, "customer.*", func(_ context.Context, e *walletcrew.Event, data *upserted) error {
 		got = append(got, *data)
 		return nil
 	})
 	var asMap map[string]any
-	verifier.OnName(mux, "Wallet:New", func(_ context.Context, _ *walletcrew.Event, data *map[string]any) error {
+	receiver.OnName(mux, "Wallet:New", func(_ context.Context, _ *walletcrew.Event, data *map[string]any) error {
 		asMap = *data
 		return nil
 	})
 	var known *walletcrew.PassInstalled
-	verifier.OnName(mux, "Pass:Installed", func(_ context.Context, _ *walletcrew.Event, data *walletcrew.PassInstalled) error {
+	receiver.OnName(mux, "Pass:Installed", func(_ context.Context, _ *walletcrew.Event, data *walletcrew.PassInstalled) error {
 		known = data
 		return nil
 	})
@@ -242,9 +242,9 @@ func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
 	t.Parallel()
 	misfit := parsed(t, "Pass:Installed", `{"__id":"1","passId":{"not":"for a log"}}`)
 	require.Error(t, misfit.DataErr)
-	typed := func(t *testing.T, mux *verifier.Mux) {
+	typed := func(t *testing.T, mux *receiver.Mux) {
 		t.Helper()
-		verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+		receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
 			assert.Fail(t, "the payload doesn't fit this function")
 			return nil
 		})
@@ -258,7 +258,7 @@ func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
 		{[]walletcrew.EventName{"*", "Pass:*", "Pass:Inst*", "*:Installed"}, "*:Installed"},
 	} {
 		var calls []string
-		mux := verifier.NewMux()
+		mux := receiver.NewMux()
 		typed(t, mux)
 		for _, pattern := range test.patterns {
 			mux.HandleFunc(pattern, func(_ context.Context, e *walletcrew.Event) error {
@@ -271,7 +271,7 @@ func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
 		assert.Equal(t, []string{test.want}, calls, "with %q", test.patterns)
 	}
 
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	typed(t, mux)
 	mux.HandleFunc("Customer:*", func(context.Context, *walletcrew.Event) error { return nil })
 	err := mux.Handle(t.Context(), misfit)
@@ -283,8 +283,8 @@ func TestAMisfitGoesToTheNextPatternThatMatches(t *testing.T) {
 
 func TestWhatOnNameCannotDecodeIsNotLostInSilence(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
-	verifier.OnName(mux, "Order:*", func(context.Context, *walletcrew.Event, *upserted) error {
+	mux := receiver.NewMux()
+	receiver.OnName(mux, "Order:*", func(context.Context, *walletcrew.Event, *upserted) error {
 		assert.Fail(t, "the payload doesn't fit this function")
 		return nil
 	})
@@ -308,9 +308,9 @@ func TestWhatDoesNotFitIsNotInTheErrorsText(t *testing.T) {
 		Born time.Time `json:"born"`
 		Card int32     `json:"card"`
 	}
-	book, mux := new(logbook), verifier.NewMux()
-	verifier.OnName(mux, "Customer:*", func(context.Context, *walletcrew.Event, *mine) error { return nil })
-	h := handlerOf(t, mux.Handle, verifier.WithLogger(book.logger()))
+	book, mux := new(logbook), receiver.NewMux()
+	receiver.OnName(mux, "Customer:*", func(context.Context, *walletcrew.Event, *mine) error { return nil })
+	h := handlerOf(t, mux.Handle, receiver.WithLogger(book.logger()))
 	for _, body := range []string{`{"__id":"1","born":"jane@example.com"}`, `{"__id":"2","card":4111111111111111}`} {
 		r := posted([]byte(body))
 		r.Header.Set(walletcrew.HeaderEventName, string(walletcrew.EventCustomerUpserted))
@@ -323,7 +323,7 @@ func TestWhatDoesNotFitIsNotInTheErrorsText(t *testing.T) {
 
 func TestTheMostCharactersAreTheMostSpecific(t *testing.T) {
 	t.Parallel()
-	mux, got := verifier.NewMux(), ""
+	mux, got := receiver.NewMux(), ""
 	for _, pattern := range []walletcrew.EventName{"*éé", "abc*"} { // two characters in four bytes, and three in three
 		mux.HandleFunc(pattern, func(context.Context, *walletcrew.Event) error { got = string(pattern); return nil })
 	}
@@ -333,8 +333,8 @@ func TestTheMostCharactersAreTheMostSpecific(t *testing.T) {
 
 func TestAnEventMadeByHandWithoutItsDataIsAnErrorOfOn(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
-	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
 		assert.Fail(t, "there is no data to give")
 		return nil
 	})
@@ -356,7 +356,7 @@ func TestMuxMatchesAsEventNamesDo(t *testing.T) {
 	}
 	for _, pattern := range patterns {
 		ran := false
-		mux := verifier.NewMux()
+		mux := receiver.NewMux()
 		mux.HandleFunc(pattern, func(context.Context, *walletcrew.Event) error { ran = true; return nil })
 		for _, name := range names {
 			ran = false
@@ -378,20 +378,20 @@ func TestSeveralMisfitsEndAtTheFirstThatFits(t *testing.T) {
 		assert.Fail(t, "the payload doesn't fit this function")
 		return nil
 	}
-	mux := verifier.NewMux()
-	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
+	mux := receiver.NewMux()
+	receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error {
 		assert.Fail(t, "the payload doesn't fit this function")
 		return nil
 	})
-	verifier.OnName(mux, "Pass:Install*", fail)
-	verifier.OnName(mux, "*:Installed", fail)
-	verifier.OnName(mux, "Pass:*", fail)
+	receiver.OnName(mux, "Pass:Install*", fail)
+	receiver.OnName(mux, "*:Installed", fail)
+	receiver.OnName(mux, "Pass:*", fail)
 	misfit := parsed(t, "Pass:Installed", `{"passId":{"not":"for a log"}}`)
 	err := mux.Handle(t.Context(), misfit)
 	require.ErrorIs(t, err, misfit.DataErr, "the reason is that of the most specific pattern")
 
 	want := errors.New("its own error")
-	verifier.OnName(mux, "*", func(_ context.Context, _ *walletcrew.Event, data *loose) error {
+	receiver.OnName(mux, "*", func(_ context.Context, _ *walletcrew.Event, data *loose) error {
 		assert.NotNil(t, data.PassID)
 		return want
 	})
@@ -400,29 +400,29 @@ func TestSeveralMisfitsEndAtTheFirstThatFits(t *testing.T) {
 
 func TestAMisfitIsFailedByTheHandlerAndComesAgain(t *testing.T) {
 	t.Parallel()
-	mux, seen, d := verifier.NewMux(), new(outcomes), new(fakeDeduper)
-	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
-	h := handlerOf(t, mux.Handle, verifier.WithObserver(seen.observe), verifier.WithDeduper(d))
+	mux, seen, d := receiver.NewMux(), new(outcomes), new(fakeDeduper)
+	receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	h := handlerOf(t, mux.Handle, receiver.WithObserver(seen.observe), receiver.WithDeduper(d))
 	requireStatus(t, 500, send(h, posted([]byte(`{"__id":"1","passId":{}}`))), "nobody could take it")
-	assert.Equal(t, verifier.Failed, seen.only(t).Result)
+	assert.Equal(t, receiver.Failed, seen.only(t).Result)
 	assert.Equal(t, []string{"claim", "release"}, d.did(), "a version that understands it can have it")
 }
 
 func TestAFunctionsOwnErrorIsNotTakenForAMisfit(t *testing.T) {
 	t.Parallel()
 	misfit := parsed(t, "Pass:Installed", `{"passId":{}}`)
-	inner := verifier.NewMux()
-	verifier.On(inner, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	inner := receiver.NewMux()
+	receiver.On(inner, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
 	innerErr := inner.Handle(t.Context(), misfit)
 	require.Error(t, innerErr)
 
-	for name, fn := range map[string]verifier.HandlerFunc{
+	for name, fn := range map[string]receiver.HandlerFunc{
 		"a Mux as the function":       inner.Handle,
 		"the error of a Mux":          func(context.Context, *walletcrew.Event) error { return innerErr },
 		"the event's DataErr":         func(_ context.Context, e *walletcrew.Event) error { return e.DataErr },
 		"a decoding error of its own": func(_ context.Context, e *walletcrew.Event) error { return e.Decode(new(walletcrew.PassInstalled)) },
 	} {
-		outer := verifier.NewMux()
+		outer := receiver.NewMux()
 		outer.HandleFunc("Pass:Installed", fn)
 		outer.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
 			assert.Fail(t, "one function runs for an event", name)
@@ -430,8 +430,8 @@ func TestAFunctionsOwnErrorIsNotTakenForAMisfit(t *testing.T) {
 		})
 		assert.Error(t, outer.Handle(t.Context(), misfit), name)
 	}
-	outer := verifier.NewMux()
-	verifier.OnName(outer, "Pass:Installed", func(ctx context.Context, e *walletcrew.Event, _ *map[string]any) error { return inner.Handle(ctx, e) })
+	outer := receiver.NewMux()
+	receiver.OnName(outer, "Pass:Installed", func(ctx context.Context, e *walletcrew.Event, _ *map[string]any) error { return inner.Handle(ctx, e) })
 	outer.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
 		assert.Fail(t, "one function runs for an event")
 		return nil
@@ -441,7 +441,7 @@ func TestAFunctionsOwnErrorIsNotTakenForAMisfit(t *testing.T) {
 
 func TestAFunctionMayRegisterAnother(t *testing.T) {
 	t.Parallel()
-	mux, calls := verifier.NewMux(), []string(nil)
+	mux, calls := receiver.NewMux(), []string(nil)
 	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error {
 		mux.HandleFunc("Pass:*", noting(&calls, "the other"))
 		return nil
@@ -453,10 +453,10 @@ func TestAFunctionMayRegisterAnother(t *testing.T) {
 
 func TestMuxRegistersAndHandlesAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	ctx := t.Context()
 	unfit := parsed(t, "Pass:Installed", `{"passId":{}}`)
-	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
 	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error { return nil })
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -481,13 +481,13 @@ func TestMuxAllocatesNothingHoweverManyPatternsThereAre(t *testing.T) { //nolint
 	if raceDetector {
 		t.Skip("the race detector allocates")
 	}
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	fn := func(context.Context, *walletcrew.Event) error { return nil }
 	for i := range 50 {
 		mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:Event", i)), fn)
 		mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:*", i)), fn)
 	}
-	verifier.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
+	receiver.On(mux, func(context.Context, *walletcrew.Event, *walletcrew.PassInstalled) error { return nil })
 	mux.HandleFunc("*", fn)
 	for _, name := range []walletcrew.EventName{"Kind7:Event", "kind7.event", "Kind7:Other", "Pass:Installed", "Nobody:Knows"} {
 		e, ctx := parsed(t, name, `{"passId":"p-1"}`), t.Context()
@@ -499,7 +499,7 @@ func TestMuxAllocatesNothingHoweverManyPatternsThereAre(t *testing.T) { //nolint
 func BenchmarkMux(b *testing.B) {
 	fn := func(context.Context, *walletcrew.Event) error { return nil }
 	for _, patterns := range []int{2, 100, 10_000} {
-		mux := verifier.NewMux()
+		mux := receiver.NewMux()
 		for i := range patterns / 2 {
 			mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:Event", i)), fn)
 			mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("Kind%d:*", i)), fn)
@@ -518,7 +518,7 @@ func BenchmarkMux(b *testing.B) {
 
 // The header that names an event isn't signed: who has one delivery can send its body under any number of names.
 func TestAMuxKeepsLittleOfTheNamesThatCome(t *testing.T) {
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	called := 0
 	mux.HandleFunc("*", func(context.Context, *walletcrew.Event) error { called++; return nil })
 	before := heapBytes()
@@ -537,7 +537,7 @@ func TestAMuxKeepsLittleOfTheNamesThatCome(t *testing.T) {
 
 func TestNamesThatAreNotUTF8AreThemselves(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	var calls []string
 	mux.HandleFunc("x\xfe", noting(&calls, "fe"))
 	assert.NotPanics(t, func() { mux.HandleFunc("x\xff", noting(&calls, "ff")) }, "another name")
@@ -550,7 +550,7 @@ func TestNamesThatAreNotUTF8AreThemselves(t *testing.T) {
 
 func TestALongNameHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	mux := verifier.NewMux()
+	mux := receiver.NewMux()
 	for i := range 10 {
 		mux.HandleFunc(walletcrew.EventName(fmt.Sprintf("*x%dx*y*", i)), func(context.Context, *walletcrew.Event) error { return nil })
 	}

@@ -1,4 +1,4 @@
-package verifier
+package receiver
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 	switch {
 	case capacity < 0 || ttl < 0:
-		panic("verifier: NewMemoryDeduper: capacity and ttl can't be negative")
+		panic("receiver: NewMemoryDeduper: capacity and ttl can't be negative")
 	case int64(capacity) >= math.MaxInt32:
-		panic("verifier: NewMemoryDeduper: capacity is over 2^31-2")
+		panic("receiver: NewMemoryDeduper: capacity is over 2^31-2")
 	}
 	if capacity == 0 {
 		capacity = 1 << 16
@@ -68,7 +68,7 @@ type memoryEntry struct {
 
 const none = int32(-1)
 
-var errDeduperFull = errors.New("verifier: the memory deduper is full of events that are being handled")
+var errDeduperFull = errors.New("receiver: the memory deduper is full of events that are being handled")
 
 func (m *memoryDeduper) hash(key string) memoryKey {
 	return memoryKey{maphash.String(m.seeds[0], key), maphash.String(m.seeds[1], key)}
@@ -85,40 +85,15 @@ func after(now int64, d time.Duration) int64 {
 }
 
 func (m *memoryDeduper) Claim(_ context.Context, key string, lease time.Duration) (Claim, error) {
-	claim, _, err := m.claim(m.hash(key), lease)
-	return claim, err
-}
-
-// claimInTurn is Claim, and waits while the key is held. The error is [errBusy] where the context ended first.
-func (m *memoryDeduper) claimInTurn(ctx context.Context, key string, lease time.Duration) (Claim, error) {
-	k := m.hash(key)
-	for {
-		claim, other, err := m.claim(k, lease)
-		if claim.State != Held {
-			return claim, err
-		}
-		if err := await(ctx, other.ended, other.left); err != nil {
-			return Claim{}, err
-		}
-	}
-}
-
-// A holder is who has the key: what is left of his lease, and what is closed if he ends it before.
-type holder struct {
-	left  time.Duration
-	ended chan struct{}
-}
-
-func (m *memoryDeduper) claim(k memoryKey, lease time.Duration) (Claim, holder, error) {
-	state, token, other, err := m.take(k, m.now(), lease)
+	state, token, err := m.take(m.hash(key), m.now(), lease)
 	if state != Claimed {
-		return Claim{State: state}, other, err
+		return Claim{State: state}, err
 	}
-	return Claim{State: Claimed, Token: strconv.FormatUint(token, 36)}, other, nil
+	return Claim{State: Claimed, Token: strconv.FormatUint(token, 36)}, nil
 }
 
-// take is the part of claim that must be done at once.
-func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (ClaimState, uint64, holder, error) {
+// take is the part of Claim that must be done at once.
+func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (ClaimState, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget(now)
@@ -126,27 +101,40 @@ func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (Claim
 	switch {
 	case !ok:
 		if i, ok = m.add(k, now); !ok {
-			return 0, 0, holder{}, errDeduperFull
+			return 0, 0, errDeduperFull
 		}
 	case m.entries[i].token == 0:
-		return Done, 0, holder{}, nil
+		return Done, 0, nil
 	case m.entries[i].until > now:
-		return Held, 0, holder{time.Duration(m.entries[i].until - now), m.ending(k)}, nil
+		return Held, 0, nil
 	}
 	m.tokens++
 	m.entries[i].token, m.entries[i].until = m.tokens, after(now, lease)
-	return Claimed, m.tokens, holder{}, nil
+	return Claimed, m.tokens, nil
 }
 
-// ending returns what wake closes.
-func (m *memoryDeduper) ending(k memoryKey) chan struct{} {
+// await waits while the key is held.
+func (m *memoryDeduper) await(ctx context.Context, key string) {
+	if ended, left := m.holder(m.hash(key), m.now()); ended != nil {
+		_ = await(ctx, ended, left)
+	}
+}
+
+// holder returns what is closed when the key is given back, and what is left of its lease; nil if nobody holds it.
+func (m *memoryDeduper) holder(k memoryKey, now int64) (ended chan struct{}, left time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.index[k]
+	if !ok || m.entries[i].token == 0 || m.entries[i].until <= now {
+		return nil, 0
+	}
 	if m.waiting == nil {
 		m.waiting = make(map[memoryKey]chan struct{})
 	}
 	if m.waiting[k] == nil {
 		m.waiting[k] = make(chan struct{})
 	}
-	return m.waiting[k]
+	return m.waiting[k], time.Duration(m.entries[i].until - now)
 }
 
 func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {

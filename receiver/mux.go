@@ -1,4 +1,4 @@
-package verifier
+package receiver
 
 import (
 	"cmp"
@@ -58,7 +58,7 @@ func NewMux() *Mux { return new(Mux) }
 // registered already (also by [On] or [OnName], also in another spelling of the same), or h is nil.
 func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	if h == nil {
-		panic("verifier: Mux: the function for " + quote(pattern) + " is nil")
+		panic("receiver: Mux: the function for " + quote(pattern) + " is nil")
 	}
 	m.register(pattern, func(ctx context.Context, e *walletcrew.Event) (bool, error) { return true, h(ctx, e) })
 }
@@ -69,10 +69,10 @@ func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	name := walletcrew.NameOf(*new(T))
 	if t := reflect.TypeFor[T](); name == "" || t.Kind() == reflect.Pointer {
-		panic(fmt.Sprintf("verifier: On: %v is not the payload type of an event; OnName takes any type", t))
+		panic(fmt.Sprintf("receiver: On: %v is not the payload type of an event; OnName takes any type", t))
 	}
 	if h == nil {
-		panic("verifier: On: the function for " + quote(name) + " is nil")
+		panic("receiver: On: the function for " + quote(name) + " is nil")
 	}
 	m.register(name, func(ctx context.Context, e *walletcrew.Event) (bool, error) {
 		if data, ok := e.Data.(*T); ok {
@@ -90,7 +90,7 @@ func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T)
 // that can't be decoded goes where one goes that doesn't fit the type of [On], with the reason in its DataErr.
 func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	if h == nil {
-		panic("verifier: OnName: the function for " + quote(name) + " is nil")
+		panic("receiver: OnName: the function for " + quote(name) + " is nil")
 	}
 	m.register(name, func(ctx context.Context, e *walletcrew.Event) (bool, error) {
 		data, ok := e.Data.(*T)
@@ -122,7 +122,7 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
 		}
 	}
 	if misfit != nil {
-		return fmt.Errorf("verifier: the payload doesn't fit the function's type, and no other pattern takes the event: %w", misfit)
+		return fmt.Errorf("receiver: the payload doesn't fit the function's type, and no other pattern takes the event: %w", misfit)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (m *Mux) learn(name walletcrew.EventName, among, found []*route) {
 
 func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	if strings.TrimSpace(string(pattern)) == "" {
-		panic("verifier: Mux: the pattern is empty")
+		panic("receiver: Mux: the pattern is empty")
 	}
 	stars := strings.Count(string(pattern), "*")
 	r := &route{pattern: pattern, literals: utf8.RuneCountInString(string(pattern)) - stars, kind: glob, handle: h}
@@ -183,7 +183,7 @@ func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	at := len(m.routes)
 	for i, other := range m.routes {
 		if other.pattern.Matches(pattern) && pattern.Matches(other.pattern) {
-			panic("verifier: Mux: " + quote(pattern) + " is registered already")
+			panic("receiver: Mux: " + quote(pattern) + " is registered already")
 		}
 		if at == len(m.routes) && r.moreSpecific(other) {
 			at = i

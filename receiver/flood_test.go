@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"bufio"
@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -42,11 +43,11 @@ func TestAFloodOfLargeForgedDeliveriesStaysUnder200MiB(t *testing.T) {
 		"in chunks":             head + "Transfer-Encoding: chunked\r\n\r\n" + chunks(mib, 32<<10, ""),
 	} {
 		t.Run(how, func(t *testing.T) {
-			server := httptest.NewServer(verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
+			server := httptest.NewServer(receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
 				func(context.Context, *walletcrew.Event) error {
 					assert.Fail(t, "the function ran for a forged delivery")
 					return nil
-				}, verifier.WithLogger(silentLog())))
+				}, receiver.WithLogger(silentLog())))
 			defer server.Close()
 
 			runtime.GC()
@@ -117,8 +118,8 @@ func flood(address, request string, left *atomic.Int64) error {
 // A sender may open many connections, promise a lot on each and send nothing. Not parallel: it measures the heap.
 func TestManyPromisesOfLargeBodiesTakeLittleMemory(t *testing.T) {
 	const connections = 500
-	server := httptest.NewServer(verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
-		func(context.Context, *walletcrew.Event) error { return nil }, verifier.WithLogger(silentLog())))
+	server := httptest.NewServer(receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
+		func(context.Context, *walletcrew.Event) error { return nil }, receiver.WithLogger(silentLog())))
 	defer server.Close()
 	runtime.GC()
 	var before, during runtime.MemStats

@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"bufio"
@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -42,11 +43,26 @@ func eventWith(id string) *http.Request {
 	return posted([]byte(body))
 }
 
-// send hands a request to the handler on this goroutine, and returns the answer.
+// send hands a request to the handler, and returns the answer when a sender has it: when the handler has flushed it, or has returned.
 func send(h http.Handler, r *http.Request) *http.Response {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	w := &sender{httptest.NewRecorder(), make(chan struct{}, 2)}
+	go func() {
+		defer func() { w.got <- struct{}{} }()
+		h.ServeHTTP(w, r)
+	}()
+	<-w.got
 	return w.Result()
+}
+
+// A sender is told of an answer.
+type sender struct {
+	*httptest.ResponseRecorder
+	got chan struct{}
+}
+
+func (s *sender) Flush() {
+	s.ResponseRecorder.Flush()
+	s.got <- struct{}{}
 }
 
 func succeed(context.Context, *walletcrew.Event) error { return nil }
@@ -74,33 +90,33 @@ func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l,
 // Outcomes keep what the observer was told.
 type outcomes struct {
 	mu   sync.Mutex
-	list []verifier.Outcome
+	list []receiver.Outcome
 }
 
-func (o *outcomes) observe(_ context.Context, out verifier.Outcome) {
+func (o *outcomes) observe(_ context.Context, out receiver.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = append(o.list, out)
 }
 
-func (o *outcomes) all() []verifier.Outcome {
+func (o *outcomes) all() []receiver.Outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append([]verifier.Outcome(nil), o.list...)
+	return append([]receiver.Outcome(nil), o.list...)
 }
 
 // only returns the outcome, of which there must be one.
-func (o *outcomes) only(t testing.TB) verifier.Outcome {
+func (o *outcomes) only(t testing.TB) receiver.Outcome {
 	t.Helper()
 	all := o.all()
 	require.Len(t, all, 1, "one delivery has exactly one outcome")
 	return all[0]
 }
 
-func handlerOf(t testing.TB, fn verifier.HandlerFunc, opts ...verifier.HandlerOption) http.Handler {
+func handlerOf(t testing.TB, fn receiver.HandlerFunc, opts ...receiver.HandlerOption) *receiver.Handler {
 	t.Helper()
-	return verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), fn,
-		append([]verifier.HandlerOption{verifier.WithLogger(silentLog())}, opts...)...)
+	return receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), fn,
+		append([]receiver.HandlerOption{receiver.WithLogger(silentLog())}, opts...)...)
 }
 
 func requireStatus(t testing.TB, want int, got *http.Response, why string) {
@@ -121,59 +137,60 @@ func TestHandlerAnswersWithNothingButTheStatusWords(t *testing.T) {
 		}
 	}
 	static := verifier.Static(knownSecret)
-	fails := func(err error) verifier.HandlerFunc {
+	fails := func(err error) receiver.HandlerFunc {
 		return func(context.Context, *walletcrew.Event) error { return err }
 	}
 	tests := []struct {
 		name    string
 		source  verifier.SecretSource
-		fn      verifier.HandlerFunc
+		fn      receiver.HandlerFunc
 		request func() *http.Request
 		status  int
+		early   bool
 	}{
-		{"handled", static, succeed, good, 204},
-		{"discarded", static, fails(verifier.Discard(errors.New("no such pass"))), good, 204},
-		{"failed", static, fails(errors.New("secret detail")), good, 500},
-		{"panicked", static, func(context.Context, *walletcrew.Event) error { panic("secret detail") }, good, 500},
+		{"handled", static, succeed, good, 204, false},
+		{"discarded", static, fails(receiver.Discard(errors.New("no such pass"))), good, 204, false},
+		{"failed", static, fails(errors.New("secret detail")), good, 500, false},
+		{"panicked", static, func(context.Context, *walletcrew.Event) error { panic("secret detail") }, good, 500, false},
 		{"the function's context ended", static, func(ctx context.Context, _ *walletcrew.Event) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, good, 503},
+		}, good, 503, true},
 		{"the source is down", verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
 			return nil, errors.New("secret detail")
-		}), succeed, good, 503},
-		{"unknown tenant", verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return nil, nil }), succeed, good, 401},
-		{"no signature", static, succeed, changed(func(r *http.Request) { r.Header.Del(walletcrew.HeaderSignature) }), 401},
-		{"no signature at all in it", static, succeed, changed(func(r *http.Request) { r.Header.Set(walletcrew.HeaderSignature, "x") }), 401},
-		{"another's signature", static, succeed, changed(func(r *http.Request) { r.Header.Set(walletcrew.HeaderSignature, nowhere) }), 401},
-		{"not JSON", static, succeed, func() *http.Request { return posted([]byte("secret detail")) }, 400},
-		{"empty", static, succeed, func() *http.Request { return posted(nil) }, 400},
+		}), succeed, good, 503, false},
+		{"unknown tenant", verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return nil, nil }), succeed, good, 401, false},
+		{"no signature", static, succeed, changed(func(r *http.Request) { r.Header.Del(walletcrew.HeaderSignature) }), 401, false},
+		{"no signature at all in it", static, succeed, changed(func(r *http.Request) { r.Header.Set(walletcrew.HeaderSignature, "x") }), 401, false},
+		{"another's signature", static, succeed, changed(func(r *http.Request) { r.Header.Set(walletcrew.HeaderSignature, nowhere) }), 401, false},
+		{"not JSON", static, succeed, func() *http.Request { return posted([]byte("secret detail")) }, 400, false},
+		{"empty", static, succeed, func() *http.Request { return posted(nil) }, 400, false},
 		{"another event in the body", static, succeed, func() *http.Request {
 			return posted([]byte(`{"__id":"1","__eventName":"Pass:Uninstalled"}`))
-		}, 400},
+		}, 400, false},
 		{"broken off", static, succeed, changed(func(r *http.Request) {
 			r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
-		}), 400},
-		{"GET", static, succeed, changed(func(r *http.Request) { r.Method = http.MethodGet }), 405},
-		{"PUT", static, succeed, changed(func(r *http.Request) { r.Method = http.MethodPut }), 405},
-		{"no method", static, succeed, changed(func(r *http.Request) { r.Method = "" }), 405},
+		}), 400, false},
+		{"GET", static, succeed, changed(func(r *http.Request) { r.Method = http.MethodGet }), 405, false},
+		{"PUT", static, succeed, changed(func(r *http.Request) { r.Method = http.MethodPut }), 405, false},
+		{"no method", static, succeed, changed(func(r *http.Request) { r.Method = "" }), 405, false},
 		{"too slow", static, succeed, changed(func(r *http.Request) {
 			r.Body = io.NopCloser(iotest.ErrReader(fmt.Errorf("read tcp: %w", os.ErrDeadlineExceeded)))
-		}), 408},
-		{"too large", static, succeed, func() *http.Request { return posted(paddedBody(1<<20 + 1)) }, 413},
+		}), 408, false},
+		{"too large", static, succeed, func() *http.Request { return posted(paddedBody(1<<20 + 1)) }, 413, false},
 		{"too large, and the length unknown", static, succeed, func() *http.Request {
 			r := posted(paddedBody(1<<20 + 1))
 			r.ContentLength = -1
 			return r
-		}, 413},
-		{"exactly the limit", static, succeed, func() *http.Request { return posted(paddedBody(1 << 20)) }, 204},
-		{"gzip", static, succeed, changed(func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }), 415},
+		}, 413, false},
+		{"exactly the limit", static, succeed, func() *http.Request { return posted(paddedBody(1 << 20)) }, 204, false},
+		{"gzip", static, succeed, changed(func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }), 415, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := verifier.NewHandler(verifierOf(t, test.source), test.fn, verifier.WithLogger(silentLog()))
+				h := receiver.NewHandler(verifierOf(t, test.source), test.fn, receiver.WithLogger(silentLog()))
 				got := send(h, test.request())
 				assert.Equal(t, test.status, got.StatusCode, "the platform needs the right status")
 
@@ -187,6 +204,9 @@ func TestHandlerAnswersWithNothingButTheStatusWords(t *testing.T) {
 					header.Set("Allow", "POST")
 				case http.StatusServiceUnavailable:
 					header.Set("Retry-After", "10")
+				}
+				if test.early { // the answer must be whole before the function returns
+					text, header = "", http.Header{"Retry-After": {"10"}, "Content-Length": {"0"}, "Connection": {"close"}}
 				}
 				assert.Equal(t, header, got.Header, "an answer has no header that tells more")
 				body, err := io.ReadAll(got.Body)
@@ -219,7 +239,7 @@ func TestHandlerDoesNotCallTheFunctionForWhatIsRefused(t *testing.T) {
 	h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
 		assert.Fail(t, "the function was called for a forged delivery")
 		return nil
-	}, verifier.WithDeduper(untouchableDeduper{t}))
+	}, receiver.WithDeduper(untouchableDeduper{t}))
 	r := eventWith("1")
 	r.Header.Set(walletcrew.HeaderSignature, nowhere)
 	requireStatus(t, 401, send(h, r), "a forged delivery is refused")
@@ -228,9 +248,9 @@ func TestHandlerDoesNotCallTheFunctionForWhatIsRefused(t *testing.T) {
 // untouchableDeduper may not be asked.
 type untouchableDeduper struct{ t testing.TB }
 
-func (u untouchableDeduper) Claim(context.Context, string, time.Duration) (verifier.Claim, error) {
+func (u untouchableDeduper) Claim(context.Context, string, time.Duration) (receiver.Claim, error) {
 	assert.Fail(u.t, "the deduper was asked about a delivery that is refused, or has no id")
-	return verifier.Claim{}, errors.New("untouchable")
+	return receiver.Claim{}, errors.New("untouchable")
 }
 func (u untouchableDeduper) Complete(context.Context, string, string) error { return nil }
 func (u untouchableDeduper) Release(context.Context, string, string) error  { return nil }
@@ -238,18 +258,18 @@ func (u untouchableDeduper) Release(context.Context, string, string) error  { re
 func TestNewHandlerPanicsForWhatCanNeverWork(t *testing.T) {
 	t.Parallel()
 	v := verifierOf(t, verifier.Static(knownSecret))
-	assert.PanicsWithValue(t, "verifier: NewHandler: the Verifier is nil", func() { verifier.NewHandler(nil, succeed) })
-	assert.PanicsWithValue(t, "verifier: NewHandler: the function is nil", func() { verifier.NewHandler(v, nil) })
+	assert.PanicsWithValue(t, "receiver: NewHandler: the Verifier is nil", func() { receiver.NewHandler(nil, succeed) })
+	assert.PanicsWithValue(t, "receiver: NewHandler: the function is nil", func() { receiver.NewHandler(v, nil) })
 	for _, d := range []time.Duration{0, -1, -time.Hour, 25 * time.Hour, math.MaxInt64} {
-		assert.PanicsWithValue(t, "verifier: NewHandler: the timeout isn't between 0 and 24 h", func() {
-			verifier.NewHandler(v, succeed, verifier.WithTimeout(d))
+		assert.PanicsWithValue(t, "receiver: NewHandler: the timeout isn't between 0 and 24 h", func() {
+			receiver.NewHandler(v, succeed, receiver.WithTimeout(d))
 		}, "timeout %v", d)
 	}
 	assert.NotPanics(t, func() {
-		verifier.NewHandler(v, succeed, verifier.WithDeduper(nil), verifier.WithLogger(nil), verifier.WithObserver(nil))
+		receiver.NewHandler(v, succeed, receiver.WithDeduper(nil), receiver.WithLogger(nil), receiver.WithObserver(nil))
 	}, "nil is as without the option")
-	assert.NotPanics(t, func() { verifier.NewHandler(v, succeed, verifier.WithTimeout(24*time.Hour)) }, "24 h are allowed")
-	assert.Panics(t, func() { verifier.NewHandler(v, succeed, verifier.WithTimeout(24*time.Hour+1)) })
+	assert.NotPanics(t, func() { receiver.NewHandler(v, succeed, receiver.WithTimeout(24*time.Hour)) }, "24 h are allowed")
+	assert.Panics(t, func() { receiver.NewHandler(v, succeed, receiver.WithTimeout(24*time.Hour+1)) })
 }
 
 func TestHandlerWithNilOptionsStillWorks(t *testing.T) { //nolint:paralleltest // sets slog's default
@@ -257,9 +277,9 @@ func TestHandlerWithNilOptionsStillWorks(t *testing.T) { //nolint:paralleltest /
 	before := slog.Default()
 	slog.SetDefault(book.logger())
 	defer slog.SetDefault(before)
-	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
+	h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
 		return errors.New("disk full")
-	}, verifier.WithDeduper(nil), verifier.WithLogger(nil), verifier.WithObserver(nil))
+	}, receiver.WithDeduper(nil), receiver.WithLogger(nil), receiver.WithObserver(nil))
 	requireStatus(t, 500, send(h, eventWith("1")), "a failure is a 500")
 	assert.Contains(t, book.String(), "disk full", "without a logger, slog.Default() gets it")
 }
@@ -269,11 +289,11 @@ func TestHandlerWithNilOptionsStillWorks(t *testing.T) { //nolint:paralleltest /
 func TestTheFunctionsContextEndsAtTheTimeout(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		opts []verifier.HandlerOption
+		opts []receiver.HandlerOption
 		want time.Duration
 	}{
 		"25 s by default": {nil, 25 * time.Second},
-		"WithTimeout":     {[]verifier.HandlerOption{verifier.WithTimeout(3 * time.Second)}, 3 * time.Second},
+		"WithTimeout":     {[]receiver.HandlerOption{receiver.WithTimeout(3 * time.Second)}, 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -287,10 +307,10 @@ func TestTheFunctionsContextEndsAtTheTimeout(t *testing.T) {
 					<-ctx.Done()
 					assert.Equal(t, test.want, time.Since(began), "the context ends at the deadline")
 					return fmt.Errorf("query: %w", ctx.Err())
-				}, append(test.opts, verifier.WithObserver(seen.observe))...)
+				}, append(test.opts, receiver.WithObserver(seen.observe))...)
 				requireStatus(t, 503, send(h, eventWith("1")), "a function that ran out of time asks for the event again")
 				out := seen.only(t)
-				assert.Equal(t, verifier.TimedOut, out.Result)
+				assert.Equal(t, receiver.TimedOut, out.Result)
 				require.ErrorIs(t, out.Err, context.DeadlineExceeded)
 				synctest.Wait()
 			})
@@ -306,10 +326,10 @@ func TestSecretsAndFunctionShareTheTime(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			return []walletcrew.Secret{knownSecret}, ctx.Err()
 		}))
-		h := verifier.NewHandler(v, func(ctx context.Context, _ *walletcrew.Event) error {
+		h := receiver.NewHandler(v, func(ctx context.Context, _ *walletcrew.Event) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, verifier.WithLogger(silentLog()))
+		}, receiver.WithLogger(silentLog()))
 		requireStatus(t, 503, send(h, eventWith("1")), "out of time")
 		assert.Equal(t, 25*time.Second, time.Since(began), "the platform waits 30 s for the whole, not for each part")
 		synctest.Wait()
@@ -325,10 +345,10 @@ func TestALookUpOfSecretsThatHangsIs503InTime(t *testing.T) {
 			return nil, ctx.Err()
 		}))
 		seen := new(outcomes)
-		h := verifier.NewHandler(v, succeed, verifier.WithLogger(silentLog()), verifier.WithObserver(seen.observe))
+		h := receiver.NewHandler(v, succeed, receiver.WithLogger(silentLog()), receiver.WithObserver(seen.observe))
 		requireStatus(t, 503, send(h, eventWith("1")), "nothing can be said about the signature")
 		assert.Equal(t, 25*time.Second, time.Since(began), "the answer must come before the platform gives up")
-		assert.Equal(t, verifier.Unavailable, seen.only(t).Result)
+		assert.Equal(t, receiver.Unavailable, seen.only(t).Result)
 	})
 }
 
@@ -343,10 +363,10 @@ func TestTheFunctionsContextEndsWithTheRequest(t *testing.T) {
 			hangUp()
 			<-ctx.Done()
 			return ctx.Err()
-		}, verifier.WithObserver(seen.observe))
+		}, receiver.WithObserver(seen.observe))
 		requireStatus(t, 503, send(h, eventWith("1").WithContext(ctx)), "the sender hung up")
 		out := seen.only(t)
-		assert.Equal(t, verifier.TimedOut, out.Result)
+		assert.Equal(t, receiver.TimedOut, out.Result)
 		require.ErrorIs(t, out.Err, context.Canceled)
 		synctest.Wait()
 	})
@@ -362,7 +382,7 @@ func TestAFunctionThatIgnoresItsContextDoesNotHoldTheAnswer(t *testing.T) {
 	}{
 		{"and succeeds late", func() error { return nil },
 			[]string{"level=WARN", "succeeded after its delivery was answered with 503", "took=40s"}, false},
-		{"and discards late", func() error { return verifier.Discard(errors.New("no such pass")) },
+		{"and discards late", func() error { return receiver.Discard(errors.New("no such pass")) },
 			[]string{"level=WARN", "succeeded after its delivery was answered with 503", "no such pass"}, false},
 		{"and fails late", func() error { return errors.New("disk full") },
 			[]string{"level=WARN", "failed after its delivery was answered with 503", "disk full", "took=40s"}, true},
@@ -383,13 +403,13 @@ func TestAFunctionThatIgnoresItsContextDoesNotHoldTheAnswer(t *testing.T) {
 					}
 					time.Sleep(40 * time.Second)
 					return test.end()
-				}, verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+				}, receiver.WithLogger(book.logger()), receiver.WithObserver(seen.observe), receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
 
 				got := send(h, eventWith("1"))
 				requireStatus(t, 503, got, "the answer must come before the platform gives up")
 				assert.Equal(t, "10", got.Header.Get("Retry-After"))
 				assert.Equal(t, 25*time.Second, time.Since(began), "the answer comes at the timeout")
-				assert.Equal(t, verifier.TimedOut, seen.only(t).Result)
+				assert.Equal(t, receiver.TimedOut, seen.only(t).Result)
 
 				time.Sleep(16 * time.Second)
 				synctest.Wait()
@@ -398,9 +418,9 @@ func TestAFunctionThatIgnoresItsContextDoesNotHoldTheAnswer(t *testing.T) {
 				}
 				assert.Len(t, seen.all(), 1, "the late end is no second delivery")
 				requireStatus(t, 204, send(h, eventWith("1")), "the next delivery")
-				want := verifier.Duplicate
+				want := receiver.Duplicate
 				if test.nextRuns {
-					want = verifier.Handled
+					want = receiver.Handled
 				}
 				assert.Equal(t, want, seen.all()[1].Result, "the late result counts: done, or free to be delivered again")
 			})
@@ -416,13 +436,13 @@ func TestAResultAtTheVeryMomentOfTheTimeoutCountsOnce(t *testing.T) {
 			h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
 				time.Sleep(25 * time.Second)
 				return nil
-			}, verifier.WithObserver(seen.observe), verifier.WithDeduper(d))
+			}, receiver.WithObserver(seen.observe), receiver.WithDeduper(d))
 			got := send(h, eventWith("1"))
 			synctest.Wait()
 			switch out := seen.only(t); out.Result {
-			case verifier.Handled:
+			case receiver.Handled:
 				assert.Equal(t, 204, got.StatusCode)
-			case verifier.TimedOut:
+			case receiver.TimedOut:
 				assert.Equal(t, 503, got.StatusCode)
 			default:
 				assert.Fail(t, "either the function or the timeout came first", "the outcome is %q", out.Result)
@@ -460,7 +480,7 @@ func TestAPanicIs500WithItsStackInTheLogAndTheEventIsFree(t *testing.T) {
 		"with nil":                         {func() error { panic(nil) }, "panic called with nil", nil},
 		"of the runtime":                   {nilMap, "nil map", nil},
 		"with http.ErrAbortHandler":        {func() error { panic(http.ErrAbortHandler) }, "abort", http.ErrAbortHandler},
-		"with a Discard, which isn't one":  {func() error { panic(verifier.Discard(boom)) }, "boom", boom},
+		"with a Discard, which isn't one":  {func() error { panic(receiver.Discard(boom)) }, "boom", boom},
 		"with an error that itself panics": {func() error { panic(nilError) }, "panicked", nil},
 		"runtime.Goexit":                   {func() error { runtime.Goexit(); return nil }, "runtime.Goexit", nil},
 		"a nil pointer returned as error":  {func() error { return nilError }, "nil pointer", nil},
@@ -470,10 +490,10 @@ func TestAPanicIs500WithItsStackInTheLogAndTheEventIsFree(t *testing.T) {
 			book, seen := new(logbook), new(outcomes)
 			d := &fakeDeduper{}
 			h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return test.fn() },
-				verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe), verifier.WithDeduper(d))
+				receiver.WithLogger(book.logger()), receiver.WithObserver(seen.observe), receiver.WithDeduper(d))
 			requireStatus(t, 500, send(h, eventWith("1")), "a panic is a 500")
 			out := seen.only(t)
-			assert.Equal(t, verifier.Panicked, out.Result)
+			assert.Equal(t, receiver.Panicked, out.Result)
 			assert.Contains(t, out.Err.Error(), test.text, "the outcome says what it panicked with")
 			if test.cause != nil {
 				require.ErrorIs(t, out.Err, test.cause)
@@ -499,8 +519,8 @@ func nilMap() error {
 func TestAnObserverThatPanicsDoesNotTakeTheAnswerWithIt(t *testing.T) {
 	t.Parallel()
 	book := new(logbook)
-	server := httptest.NewServer(handlerOf(t, succeed, verifier.WithLogger(book.logger()),
-		verifier.WithObserver(func(context.Context, verifier.Outcome) { panic("no such metric") })))
+	server := httptest.NewServer(handlerOf(t, succeed, receiver.WithLogger(book.logger()),
+		receiver.WithObserver(func(context.Context, receiver.Outcome) { panic("no such metric") })))
 	defer server.Close()
 	status := postTo(t, server, eventWith("1"))
 	assert.Equal(t, 204, status, "the event was handled; without an answer the platform would deliver it again")
@@ -510,8 +530,8 @@ func TestAnObserverThatPanicsDoesNotTakeTheAnswerWithIt(t *testing.T) {
 func TestNothingIsLoggedOfADeliveryThatIsHandled(t *testing.T) {
 	t.Parallel()
 	book, seen := new(logbook), new(outcomes)
-	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithLogger(book.logger()),
-		verifier.WithObserver(seen.observe), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))
+	h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, receiver.WithLogger(book.logger()),
+		receiver.WithObserver(seen.observe), receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
 	for range 2 {
 		requireStatus(t, 204, send(h, eventWith("1")), "handled, and then a duplicate")
 	}
@@ -534,11 +554,11 @@ func TestAFunctionThatEndsLateAsItsContextAskedIsNotWarnedAbout(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				book := new(logbook)
-				h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(ctx context.Context, _ *walletcrew.Event) error {
+				h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(ctx context.Context, _ *walletcrew.Event) error {
 					<-ctx.Done()
 					time.Sleep(time.Second)
 					return test.end(ctx.Err())
-				}, verifier.WithLogger(book.logger()), verifier.WithTimeout(time.Second))
+				}, receiver.WithLogger(book.logger()), receiver.WithTimeout(time.Second))
 				requireStatus(t, 503, send(h, eventWith("1")), "it took too long")
 				told := book.String()
 				time.Sleep(2 * time.Second)
@@ -555,8 +575,8 @@ func TestAFunctionThatEndsLateAsItsContextAskedIsNotWarnedAbout(t *testing.T) {
 func TestTheLogSaysWhichDeliveryAndWhatWasAnswered(t *testing.T) {
 	t.Parallel()
 	book := new(logbook)
-	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
-		verifier.WithLogger(book.logger()))
+	h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
+		receiver.WithLogger(book.logger()))
 	requireStatus(t, 500, send(h, eventWith("41")), "the function failed")
 	for _, part := range []string{"level=WARN", "the event was not handled", "status=500", "result=failed", "event=Pass:Installed", "id=41", "tenant=acme", `error="no stock"`} {
 		assert.Contains(t, book.String(), part)
@@ -577,13 +597,13 @@ func TestTheLogSaysWhichDeliveryAndWhatWasAnswered(t *testing.T) {
 func TestTheLoggerGetsTheContextOfTheRequest(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	for name, fn := range map[string]verifier.HandlerFunc{
+	for name, fn := range map[string]receiver.HandlerFunc{
 		"failed":    func(context.Context, *walletcrew.Event) error { return errors.New("no stock") },
-		"discarded": func(context.Context, *walletcrew.Event) error { return verifier.Discard(errors.New("no stock")) },
+		"discarded": func(context.Context, *walletcrew.Event) error { return receiver.Discard(errors.New("no stock")) },
 		"panicked":  func(context.Context, *walletcrew.Event) error { panic("no stock") },
 	} {
 		log := &contextLog{key: key{}}
-		h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), fn, verifier.WithLogger(slog.New(log)))
+		h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), fn, receiver.WithLogger(slog.New(log)))
 		r := eventWith("1")
 		send(h, r.WithContext(context.WithValue(r.Context(), key{}, name)))
 		assert.Equal(t, []any{name}, log.values())
@@ -619,7 +639,7 @@ func TestAnAuthenticDeliveryThatIsRefusedIsAWarning(t *testing.T) {
 	for name, body := range map[string]string{"half a character": `{"__id":"1","name":"\ud83d"}`, "no object": `[]`, "another event": `{"__eventName":"Customer:Upserted"}`} {
 		book := new(logbook)
 		mux := http.NewServeMux()
-		mux.Handle("POST /webhooks", verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, verifier.WithLogger(book.logger())))
+		mux.Handle("POST /webhooks", receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, receiver.WithLogger(book.logger())))
 		requireStatus(t, 400, send(mux, posted([]byte(body))), name)
 		for _, part := range []string{"level=WARN", "a delivery of the platform's was refused", "status=400", "event=Pass:Installed", "tenant=acme", `pattern="POST /webhooks"`} {
 			assert.Contains(t, book.String(), part, name)
@@ -630,9 +650,9 @@ func TestAnAuthenticDeliveryThatIsRefusedIsAWarning(t *testing.T) {
 func TestAFunctionIsNotCalledWhenADeduperHasTakenAllTheTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &slowDeduper{Deduper: verifier.NewMemoryDeduper(0, 0), takes: 10 * time.Minute}
+		d := &slowDeduper{Deduper: receiver.NewMemoryDeduper(0, 0), takes: 10 * time.Minute}
 		called := 0
-		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { called++; return nil }, verifier.WithDeduper(d))
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { called++; return nil }, receiver.WithDeduper(d))
 		requireStatus(t, 503, send(h, eventWith("1")), "the time is up")
 		assert.Zero(t, called)
 		d.takes = 0
@@ -643,11 +663,11 @@ func TestAFunctionIsNotCalledWhenADeduperHasTakenAllTheTime(t *testing.T) {
 
 // A slowDeduper doesn't look at its context.
 type slowDeduper struct {
-	verifier.Deduper
+	receiver.Deduper
 	takes time.Duration
 }
 
-func (d *slowDeduper) Claim(ctx context.Context, key string, lease time.Duration) (verifier.Claim, error) {
+func (d *slowDeduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	time.Sleep(d.takes)
 	return d.Deduper.Claim(ctx, key, lease+d.takes)
 }
@@ -656,10 +676,10 @@ func TestALateSuccessIsLoggedWithoutAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		book := new(logbook)
-		h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
+		h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
 			time.Sleep(2 * time.Second)
 			return nil
-		}, verifier.WithLogger(book.logger()), verifier.WithTimeout(time.Second))
+		}, receiver.WithLogger(book.logger()), receiver.WithTimeout(time.Second))
 		requireStatus(t, 503, send(h, eventWith("1")), "it took too long")
 		told := book.String()
 		time.Sleep(2 * time.Second)
@@ -673,9 +693,9 @@ func TestASourceThatPanicsIs500(t *testing.T) {
 	t.Parallel()
 	book, seen := new(logbook), new(outcomes)
 	v := verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { panic("no database") }))
-	h := verifier.NewHandler(v, succeed, verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe))
+	h := receiver.NewHandler(v, succeed, receiver.WithLogger(book.logger()), receiver.WithObserver(seen.observe))
 	requireStatus(t, 500, send(h, eventWith("1")), "a panic is a 500")
-	assert.Equal(t, verifier.Panicked, seen.only(t).Result)
+	assert.Equal(t, receiver.Panicked, seen.only(t).Result)
 	assert.Contains(t, book.String(), "no database")
 	assert.Contains(t, book.String(), "stack=")
 }
@@ -686,33 +706,33 @@ func TestADiscardedEventIsAcknowledgedDoneAndLogged(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("no such customer")
 	for name, err := range map[string]error{
-		"alone":               verifier.Discard(cause),
-		"wrapped":             fmt.Errorf("upsert: %w", verifier.Discard(cause)),
-		"joined":              errors.Join(errors.New("and more"), verifier.Discard(cause)),
-		"discarded twice":     verifier.Discard(verifier.Discard(cause)),
-		"around a time's end": verifier.Discard(errors.Join(cause, context.DeadlineExceeded)),
+		"alone":               receiver.Discard(cause),
+		"wrapped":             fmt.Errorf("upsert: %w", receiver.Discard(cause)),
+		"joined":              errors.Join(errors.New("and more"), receiver.Discard(cause)),
+		"discarded twice":     receiver.Discard(receiver.Discard(cause)),
+		"around a time's end": receiver.Discard(errors.Join(cause, context.DeadlineExceeded)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			book, seen, d := new(logbook), new(outcomes), &fakeDeduper{}
 			h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return err },
-				verifier.WithLogger(book.logger()), verifier.WithObserver(seen.observe), verifier.WithDeduper(d))
+				receiver.WithLogger(book.logger()), receiver.WithObserver(seen.observe), receiver.WithDeduper(d))
 			requireStatus(t, 204, send(h, eventWith("1")), "a discarded event isn't asked for again")
 			assert.Equal(t, []string{"claim", "complete"}, d.did(), "a discarded event is done")
 			out := seen.only(t)
-			assert.Equal(t, verifier.Discarded, out.Result)
+			assert.Equal(t, receiver.Discarded, out.Result)
 			require.ErrorIs(t, out.Err, cause)
 			assert.Contains(t, book.String(), "no such customer", "what is thrown away must be in the log")
-			assert.True(t, verifier.IsDiscard(err))
+			assert.True(t, receiver.IsDiscard(err))
 		})
 	}
 }
 
 func TestDiscardOfNilIsNil(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, verifier.Discard(nil))
-	assert.False(t, verifier.IsDiscard(nil))
-	assert.False(t, verifier.IsDiscard(errors.New("discarded: not really")))
+	require.NoError(t, receiver.Discard(nil))
+	assert.False(t, receiver.IsDiscard(nil))
+	assert.False(t, receiver.IsDiscard(errors.New("discarded: not really")))
 }
 
 // --- outcomes ---
@@ -723,7 +743,7 @@ func TestOutcomeOfEachResult(t *testing.T) {
 	forged := posted(body)
 	forged.Header.Set(walletcrew.HeaderSignature, nowhere)
 	failure := errors.New("disk full")
-	after := func(d time.Duration, err error) verifier.HandlerFunc {
+	after := func(d time.Duration, err error) receiver.HandlerFunc {
 		return func(context.Context, *walletcrew.Event) error {
 			time.Sleep(d)
 			return err
@@ -735,26 +755,26 @@ func TestOutcomeOfEachResult(t *testing.T) {
 	tests := []struct {
 		name     string
 		request  *http.Request
-		fn       verifier.HandlerFunc
-		deduper  verifier.Deduper
-		result   verifier.Result
+		fn       receiver.HandlerFunc
+		deduper  receiver.Deduper
+		result   receiver.Result
 		status   int
 		bytes    int
 		verify   time.Duration
 		function time.Duration
 		err      error
 	}{
-		{"handled", posted(body), after(3*time.Second, nil), nil, verifier.Handled, 204, len(body), 2 * time.Second, 3 * time.Second, nil},
-		{"duplicate", posted(body), succeed, &fakeDeduper{claims: []verifier.Claim{{State: verifier.Done}}}, verifier.Duplicate, 204, len(body), 2 * time.Second, 0, nil},
-		{"in flight", posted(body), succeed, &fakeDeduper{claims: []verifier.Claim{{State: verifier.Held}}}, verifier.InFlight, 503, len(body), 2 * time.Second, 0, errAny},
-		{"discarded", posted(body), after(time.Second, verifier.Discard(failure)), nil, verifier.Discarded, 204, len(body), 2 * time.Second, time.Second, failure},
-		{"failed", posted(body), after(time.Second, failure), nil, verifier.Failed, 500, len(body), 2 * time.Second, time.Second, failure},
-		{"timed out", posted(body), after(time.Minute, nil), nil, verifier.TimedOut, 503, len(body), 2 * time.Second, 23 * time.Second, context.DeadlineExceeded},
-		{"panicked", posted(body), func(context.Context, *walletcrew.Event) error { time.Sleep(time.Second); panic(failure) }, nil, verifier.Panicked, 500, len(body), 2 * time.Second, time.Second, failure},
-		{"forged", forged, succeed, nil, verifier.Refused, 401, len(body), 2 * time.Second, 0, walletcrew.ErrSignatureMismatch},
-		{"broken off", broken, succeed, nil, verifier.Refused, 400, 12, 0, 0, verifier.ErrBodyUnreadable},
-		{"not JSON", posted([]byte("no")), succeed, nil, verifier.Refused, 400, 2, 2 * time.Second, 0, walletcrew.ErrInvalidPayload},
-		{"deduper down", posted(body), succeed, &fakeDeduper{claimErr: failure}, verifier.Unavailable, 503, len(body), 2 * time.Second, 0, failure},
+		{"handled", posted(body), after(3*time.Second, nil), nil, receiver.Handled, 204, len(body), 2 * time.Second, 3 * time.Second, nil},
+		{"duplicate", posted(body), succeed, &fakeDeduper{claims: []receiver.Claim{{State: receiver.Done}}}, receiver.Duplicate, 204, len(body), 2 * time.Second, 0, nil},
+		{"in flight", posted(body), succeed, &fakeDeduper{claims: []receiver.Claim{{State: receiver.Held}}}, receiver.InFlight, 503, len(body), 2 * time.Second, 0, errAny},
+		{"discarded", posted(body), after(time.Second, receiver.Discard(failure)), nil, receiver.Discarded, 204, len(body), 2 * time.Second, time.Second, failure},
+		{"failed", posted(body), after(time.Second, failure), nil, receiver.Failed, 500, len(body), 2 * time.Second, time.Second, failure},
+		{"timed out", posted(body), after(time.Minute, nil), nil, receiver.TimedOut, 503, len(body), 2 * time.Second, 23 * time.Second, context.DeadlineExceeded},
+		{"panicked", posted(body), func(context.Context, *walletcrew.Event) error { time.Sleep(time.Second); panic(failure) }, nil, receiver.Panicked, 500, len(body), 2 * time.Second, time.Second, failure},
+		{"forged", forged, succeed, nil, receiver.Refused, 401, len(body), 2 * time.Second, 0, walletcrew.ErrSignatureMismatch},
+		{"broken off", broken, succeed, nil, receiver.Refused, 400, 12, 0, 0, verifier.ErrBodyUnreadable},
+		{"not JSON", posted([]byte("no")), succeed, nil, receiver.Refused, 400, 2, 2 * time.Second, 0, walletcrew.ErrInvalidPayload},
+		{"deduper down", posted(body), succeed, &fakeDeduper{claimErr: failure}, receiver.Unavailable, 503, len(body), 2 * time.Second, 0, failure},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -765,7 +785,7 @@ func TestOutcomeOfEachResult(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					return []walletcrew.Secret{knownSecret}, nil
 				}))
-				h := verifier.NewHandler(v, test.fn, verifier.WithLogger(silentLog()), verifier.WithObserver(seen.observe), verifier.WithDeduper(test.deduper))
+				h := receiver.NewHandler(v, test.fn, receiver.WithLogger(silentLog()), receiver.WithObserver(seen.observe), receiver.WithDeduper(test.deduper))
 				requireStatus(t, test.status, send(h, test.request), "the answer")
 				out := seen.only(t)
 				assert.Equal(t, test.result, out.Result, "the result")
@@ -781,7 +801,7 @@ func TestOutcomeOfEachResult(t *testing.T) {
 				default:
 					require.ErrorIs(t, out.Err, test.err)
 				}
-				if test.result == verifier.Refused {
+				if test.result == receiver.Refused {
 					assert.Nil(t, out.Event, "nobody may take a refused delivery for an event")
 				} else {
 					require.NotNil(t, out.Event, "metrics want the event's name")
@@ -798,7 +818,7 @@ var errAny = errors.New("any error")
 func TestOutcomeMeasuresDecoding(t *testing.T) {
 	t.Parallel()
 	seen := new(outcomes)
-	h := handlerOf(t, succeed, verifier.WithObserver(seen.observe))
+	h := handlerOf(t, succeed, receiver.WithObserver(seen.observe))
 	requireStatus(t, 204, send(h, posted(paddedBody(1<<20))), "handled")
 	out := seen.only(t)
 	assert.Positive(t, out.Verify, "a MiB is hashed in some time")
@@ -809,10 +829,10 @@ func TestTheOutcomeOfAnUnavailableSourceHasNoEvent(t *testing.T) {
 	t.Parallel()
 	seen, down := new(outcomes), errors.New("database down")
 	v := verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return nil, down }))
-	h := verifier.NewHandler(v, succeed, verifier.WithLogger(silentLog()), verifier.WithObserver(seen.observe))
+	h := receiver.NewHandler(v, succeed, receiver.WithLogger(silentLog()), receiver.WithObserver(seen.observe))
 	requireStatus(t, 503, send(h, eventWith("1")), "nothing can be said")
 	out := seen.only(t)
-	assert.Equal(t, verifier.Unavailable, out.Result)
+	assert.Equal(t, receiver.Unavailable, out.Result)
 	assert.Nil(t, out.Event)
 	require.ErrorIs(t, out.Err, down)
 }
@@ -827,8 +847,8 @@ func TestWhatIsLoggedHoldsNoSecretSignatureOrBody(t *testing.T) {
 		case "panic":
 			panic("boom")
 		}
-		return verifier.Discard(errors.New("no such pass"))
-	}, verifier.WithLogger(slog.New(slog.NewTextHandler(book, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		return receiver.Discard(errors.New("no such pass"))
+	}, receiver.WithLogger(slog.New(slog.NewTextHandler(book, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	var secrets []string
 	for _, id := range []string{"fail", "panic", "discard"} {
 		r := posted(fmt.Appendf(nil, `{"__id":%q,"passId":"tell-nobody"}`, id))
@@ -916,7 +936,7 @@ func TestABodyThatTricklesIs408(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		seen := new(outcomes)
-		w := pipeServer(t, &http.Server{Handler: handlerOf(t, succeed, verifier.WithObserver(seen.observe))})
+		w := pipeServer(t, &http.Server{Handler: handlerOf(t, succeed, receiver.WithObserver(seen.observe))})
 		began := time.Now()
 		w.head(eventWith("1"), 1000)
 		stop := make(chan struct{})
@@ -936,7 +956,7 @@ func TestABodyThatTricklesIs408(t *testing.T) {
 		requireStatus(t, 408, w.answer(), "a sender that trickles doesn't hold the receiver")
 		assert.Equal(t, 25*time.Second, time.Since(began), "nor does each byte give it more time")
 		out := seen.only(t)
-		assert.Equal(t, verifier.Refused, out.Result)
+		assert.Equal(t, receiver.Refused, out.Result)
 		assert.InDelta(t, 250, out.Bytes, 1, "what came is counted")
 		require.ErrorIs(t, out.Err, verifier.ErrBodyUnreadable)
 	})
@@ -1044,7 +1064,7 @@ func TestASlowFunctionIsNotCancelledByAReadDeadline(t *testing.T) {
 					case <-ctx.Done():
 						return ctx.Err()
 					}
-				}, verifier.WithObserver(seen.observe))
+				}, receiver.WithObserver(seen.observe))
 				w := pipeServer(t, server)
 				r := eventWith("1")
 				w.head(r, int(r.ContentLength))
@@ -1064,24 +1084,25 @@ func TestTheFunctionRunsOutOfTimeAndNotOfConnection(t *testing.T) {
 		w := pipeServer(t, &http.Server{Handler: handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
 			<-ctx.Done()
 			return ctx.Err()
-		}, verifier.WithObserver(seen.observe))})
+		}, receiver.WithObserver(seen.observe))})
 		r := eventWith("1")
 		w.head(r, int(r.ContentLength))
 		_, err := io.Copy(w, r.Body)
 		require.NoError(t, err)
 		requireStatus(t, 503, w.answer(), "out of time")
+		synctest.Wait()
 		require.ErrorIs(t, seen.only(t).Err, context.DeadlineExceeded, "the time was up; the sender hadn't hung up")
 	})
 }
 
 func TestASenderThatHangsUpEndsTheFunctionsContext(t *testing.T) {
 	t.Parallel()
-	seen, running := make(chan verifier.Outcome, 1), make(chan struct{})
+	seen, running := make(chan receiver.Outcome, 1), make(chan struct{})
 	server := httptest.NewServer(handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
 		close(running)
 		<-ctx.Done()
 		return ctx.Err()
-	}, verifier.WithObserver(func(_ context.Context, out verifier.Outcome) { seen <- out })))
+	}, receiver.WithObserver(func(_ context.Context, out receiver.Outcome) { seen <- out })))
 	defer server.Close()
 	w := dial(t, server)
 	r := eventWith("1")
@@ -1091,7 +1112,7 @@ func TestASenderThatHangsUpEndsTheFunctionsContext(t *testing.T) {
 	<-running
 	require.NoError(t, w.Close())
 	out := <-seen
-	assert.Equal(t, verifier.TimedOut, out.Result)
+	assert.Equal(t, receiver.TimedOut, out.Result)
 	require.ErrorIs(t, out.Err, context.Canceled)
 }
 
@@ -1135,7 +1156,7 @@ func TestAConnectionServesOnAfterEachAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := verifierOf(t, verifier.Static(knownSecret), verifier.WithMaxBodyBytes(100))
-		w := pipeServer(t, &http.Server{Handler: verifier.NewHandler(v, func(ctx context.Context, e *walletcrew.Event) error {
+		w := pipeServer(t, &http.Server{Handler: receiver.NewHandler(v, func(ctx context.Context, e *walletcrew.Event) error {
 			switch e.ID {
 			case "fail":
 				return errors.New("disk full")
@@ -1146,7 +1167,7 @@ func TestAConnectionServesOnAfterEachAnswer(t *testing.T) {
 				return ctx.Err()
 			}
 			return nil
-		}, verifier.WithLogger(silentLog()), verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)))})
+		}, receiver.WithLogger(silentLog()), receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))})
 		changed := func(change func(*http.Request)) *http.Request {
 			r := eventWith("1")
 			change(r)
@@ -1167,39 +1188,58 @@ func TestAConnectionServesOnAfterEachAnswer(t *testing.T) {
 			{"encoded", changed(func(r *http.Request) { r.Header.Set("Content-Encoding", "br") }), 415},
 			{"failed", eventWith("fail"), 500},
 			{"panicked", eventWith("panic"), 500},
-			{"timed out", eventWith("slow"), 503},
 			{"handled again", eventWith("2"), 204},
+			{"timed out", eventWith("slow"), 503},
 		} {
 			w.head(test.r, int(test.r.ContentLength))
 			_, err := io.Copy(w, test.r.Body)
 			require.NoError(t, err, test.name)
 			got := w.answer()
 			requireStatus(t, test.status, got, test.name)
-			assert.False(t, got.Close, "%s: the connection must stay open: the next delivery comes over it", test.name)
+			assert.Equal(t, test.name == "timed out", got.Close, "%s: the connection must stay open: the next delivery comes over it", test.name)
 		}
 	})
 }
 
 func TestATemporaryErrorIs503AndAsksForTheEventAgain(t *testing.T) {
 	t.Parallel()
-	var got verifier.Outcome
+	var got receiver.Outcome
 	down := errors.New("the broker is down")
-	h := verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
-		return fmt.Errorf("hand over: %w", verifier.Temporary(down))
-	}, verifier.WithLogger(silentLog()), verifier.WithObserver(func(_ context.Context, o verifier.Outcome) { got = o }))
+	h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), func(context.Context, *walletcrew.Event) error {
+		return fmt.Errorf("hand over: %w", receiver.Temporary(down))
+	}, receiver.WithLogger(silentLog()), receiver.WithObserver(func(_ context.Context, o receiver.Outcome) { got = o }))
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, posted([]byte(knownBody)))
 	assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
 	assert.NotEmpty(t, rec.Header().Get("Retry-After"))
-	assert.Equal(t, verifier.Failed, got.Result)
+	assert.Equal(t, receiver.Failed, got.Result)
 	require.ErrorIs(t, got.Err, down)
 	assert.Equal(t, http.StatusServiceUnavailable, verifier.StatusCode(got.Err))
-	require.NoError(t, verifier.Temporary(nil))
-	assert.True(t, verifier.IsTemporary(got.Err), "wrapped, it is still temporary")
-	assert.False(t, verifier.IsTemporary(down))
-	assert.False(t, verifier.IsTemporary(context.DeadlineExceeded), "503, but nobody has said that it passes")
-	assert.False(t, verifier.IsTemporary(nil))
-	assert.Equal(t, down.Error(), verifier.Temporary(down).Error(), "it says what it is of")
-	require.ErrorIs(t, verifier.Temporary(down), down)
-	require.NotErrorIs(t, verifier.Temporary(down), io.EOF, "and is nothing else")
+	require.NoError(t, receiver.Temporary(nil))
+	assert.True(t, receiver.IsTemporary(got.Err), "wrapped, it is still temporary")
+	assert.False(t, receiver.IsTemporary(down))
+	assert.False(t, receiver.IsTemporary(context.DeadlineExceeded), "503, but nobody has said that it passes")
+	assert.False(t, receiver.IsTemporary(nil))
+	assert.Equal(t, down.Error(), receiver.Temporary(down).Error(), "it says what it is of")
+	require.ErrorIs(t, receiver.Temporary(down), down)
+	require.NotErrorIs(t, receiver.Temporary(down), io.EOF, "and is nothing else")
+}
+
+func TestWhatMayBeWrongWithTheSecretIsLoggedAtStart(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret+"\n")), succeed, receiver.WithLogger(book.logger()))
+	assert.Contains(t, book.String(), "level=WARN")
+	assert.Contains(t, book.String(), "line break or a quote")
+	assert.NotContains(t, book.String(), string(knownSecret))
+}
+
+func TestTheLogSaysThatTheBodyIsNotWhatCame(t *testing.T) {
+	t.Parallel()
+	book := new(logbook)
+	r := posted([]byte(knownBody))
+	r.Body = io.NopCloser(strings.NewReader("{}"))
+	requireStatus(t, 401, send(handlerOf(t, succeed, receiver.WithLogger(book.logger())), r), "something has changed the body")
+	assert.Contains(t, book.String(), "Content-Length says 136 bytes, and 2 were left to read")
+	assert.Contains(t, book.String(), "bytes=2")
 }

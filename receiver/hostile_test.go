@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"bufio"
@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -288,14 +289,14 @@ func members(n int) string {
 func TestAHostileSenderGetsTheRightAnswerAndTheReceiverGoesOn(t *testing.T) {
 	t.Parallel()
 	var ran, good atomic.Int64
-	server := httptest.NewUnstartedServer(verifier.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
+	server := httptest.NewUnstartedServer(receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)),
 		func(_ context.Context, e *walletcrew.Event) error {
 			ran.Add(1)
 			if e == nil || e.Raw == nil || e.Data == nil {
 				return errors.New("an event without its content")
 			}
 			return nil
-		}, verifier.WithLogger(silentLog())))
+		}, receiver.WithLogger(silentLog())))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	defer server.Close()

@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -30,14 +31,14 @@ func TestAPlatformThatRepeatsAndShufflesGetsEachEventDoneOnce(t *testing.T) {
 	defer platform.Close()
 	var completed sync.Map // id to *atomic.Int32
 	v := verifierOf(t, verifier.FromAPI(platform.Client()))
-	receiver := httptest.NewServer(verifier.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
+	receiver := httptest.NewServer(receiver.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error {
 		if rand.Float64() < 0.3 {
 			return errors.New("at random")
 		}
 		count, _ := completed.LoadOrStore(e.ID, new(atomic.Int32))
 		count.(*atomic.Int32).Add(1)
 		return nil
-	}, verifier.WithDeduper(verifier.NewMemoryDeduper(0, 0)), verifier.WithLogger(silentLog())))
+	}, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(silentLog())))
 	defer receiver.Close()
 	_, err := platform.Client().Webhooks.Create(t.Context(), walletcrew.WebhookSpec{Endpoint: receiver.URL, Events: []walletcrew.EventName{"*"}})
 	require.NoError(t, err)

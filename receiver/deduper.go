@@ -1,24 +1,18 @@
-package verifier
+package receiver
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"net/url"
 	"time"
 
-	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
 )
 
 // A Deduper remembers which events were handled, and which are being handled now: claim, run, then complete or release. It must
 // be safe for concurrent use. Replicas of one receiver share one (adapters/redisdedupe, adapters/sqldedupe); functions that do
 // different things with an event must not, see [WithDeduper].
 //
-// Key is the event's "__id" within a scope that the sender can't choose: for [Static] one scope, for [SecretFunc] the tenant,
-// for [FromAPI] the client's tenant, for any other source the secret that fitted. It is printable ASCII without spaces, of at most
-// 512 bytes. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
+// The key is that of [Key]. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
 //
 // All three must return when ctx ends: until then the delivery isn't answered.
 type Deduper interface {
@@ -40,7 +34,7 @@ type Deduper interface {
 }
 
 // ErrLeaseLost means that the token is outdated: the lease ran out and another took it over, or the deduper forgot it.
-var ErrLeaseLost = errors.New("verifier: the lease is lost: another delivery has taken the event over, or it was forgotten")
+var ErrLeaseLost = errors.New("receiver: the lease is lost: another delivery has taken the event over, or it was forgotten")
 
 // A Claim is a Deduper's answer.
 type Claim struct {
@@ -71,36 +65,14 @@ func (s ClaimState) String() string {
 	return "invalid"
 }
 
-const maxKeyBytes = 512
+// Key returns the deduplication key of the event that the function is called for: its "__id" within a scope that the sender can't
+// choose. That is one scope for verifier.Static, the tenant for verifier.SecretFunc, the client's tenant for verifier.FromAPI, and the
+// secret that fitted for any other source. It is "" if the event has no "__id", and in a context of another origin.
+//
+// [Handler] and verifier.Middleware set it, and so does each worker of the adapters. It is printable ASCII without spaces, of at most
+// 512 bytes.
+func Key(ctx context.Context) string { return dedupekey.From(ctx) }
 
-// dedupeKey is what a delivery is remembered by; "" where it can't be. The first letter names the kind of scope, so that no two
-// kinds can make one key.
-func (v *Verifier) dedupeKey(d *delivery) string {
-	if d.event.ID == "" {
-		return ""
-	}
-	var scope string
-	switch s := v.source.(type) {
-	case *staticSource:
-		scope = "-"
-	case SecretFunc:
-		scope = "t/" + url.PathEscape(d.tenant)
-	case *apiSource:
-		scope = "t/" + url.PathEscape(s.tenant)
-	default:
-		scope = "s/" + fingerprint(d.secret)
-	}
-	key := scope + "/" + url.PathEscape(d.event.ID)
-	if len(key) > maxKeyBytes {
-		sum := sha256.Sum256([]byte(key))
-		key = "h/" + hex.EncodeToString(sum[:])
-	}
-	return key
-}
-
-// fingerprint names a secret without telling anything of it.
-func fingerprint(secret walletcrew.Secret) string {
-	h := hmac.New(sha256.New, []byte(secret))
-	h.Write([]byte("walletcrew deduplication scope"))
-	return hex.EncodeToString(h.Sum(nil)[:16])
-}
+// WithKey returns a context with the deduplication key: for a worker of your own, to which the key was handed over with the event,
+// or for a test.
+func WithKey(ctx context.Context, key string) context.Context { return dedupekey.With(ctx, key) }

@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"bytes"
@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
@@ -41,10 +42,10 @@ func TestTheTimeOfOneDeliveryDoesNotEndItsConnection(t *testing.T) {
 					}
 					return []walletcrew.Secret{knownSecret}, nil
 				})
-				h := verifier.NewHandler(verifierOf(t, source), func(ctx context.Context, _ *walletcrew.Event) error {
+				h := receiver.NewHandler(verifierOf(t, source), func(ctx context.Context, _ *walletcrew.Event) error {
 					return context.Cause(ctx)
-				}, verifier.WithTimeout(limit), verifier.WithLogger(silentLog()))
-				outer := h
+				}, receiver.WithTimeout(limit), receiver.WithLogger(silentLog()))
+				var outer http.Handler = h
 				if body != "" {
 					outer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						body, err := io.ReadAll(r.Body)
@@ -99,9 +100,9 @@ func TestARefusedDeliveryWhoseBodyDoesNotComeIsAnsweredInTime(t *testing.T) {
 func TestASourceThatDiscardsAcknowledgesNothing(t *testing.T) {
 	t.Parallel()
 	source := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
-		return nil, verifier.Discard(errors.New("no such tenant"))
+		return nil, receiver.Discard(errors.New("no such tenant"))
 	})
-	h := verifier.NewHandler(verifierOf(t, source), succeed, verifier.WithLogger(silentLog()))
+	h := receiver.NewHandler(verifierOf(t, source), succeed, receiver.WithLogger(silentLog()))
 	requireStatus(t, 503, send(h, eventWith("1")), "nobody has verified it")
 }
 
@@ -111,7 +112,7 @@ type withoutUnwrap struct{ http.ResponseWriter }
 func TestABodyWhoseTimeCannotBeLimitedIsWarnedAboutOnce(t *testing.T) {
 	t.Parallel()
 	book := new(logbook)
-	h := handlerOf(t, succeed, verifier.WithLogger(book.logger()))
+	h := handlerOf(t, succeed, receiver.WithLogger(book.logger()))
 	wrapped := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(withoutUnwrap{w}, r) })
 	serve := func(h http.Handler, readTimeout time.Duration) {
 		server := httptest.NewUnstartedServer(h)
@@ -140,15 +141,15 @@ func TestTheFunctionIsNotCalledWhenTheTimeIsUpBefore(t *testing.T) {
 			return []walletcrew.Secret{knownSecret}, nil
 		})
 		seen := new(outcomes)
-		h := verifier.NewHandler(verifierOf(t, slow), func(context.Context, *walletcrew.Event) error {
+		h := receiver.NewHandler(verifierOf(t, slow), func(context.Context, *walletcrew.Event) error {
 			t.Error("the platform hears of a failure whatever the function does")
 			return nil
-		}, verifier.WithDeduper(untouchableDeduper{t}), verifier.WithLogger(silentLog()), verifier.WithObserver(seen.observe))
+		}, receiver.WithDeduper(untouchableDeduper{t}), receiver.WithLogger(silentLog()), receiver.WithObserver(seen.observe))
 		answer := send(h, eventWith("1"))
 		requireStatus(t, 503, answer, "so that it comes again")
 		assert.NotEmpty(t, answer.Header.Get("Retry-After"))
 		out := seen.only(t)
-		assert.Equal(t, verifier.TimedOut, out.Result)
+		assert.Equal(t, receiver.TimedOut, out.Result)
 		require.ErrorIs(t, out.Err, context.DeadlineExceeded)
 	})
 }
@@ -163,7 +164,7 @@ func TestALoggerThatPanicsEndsNeitherTheDeliveryNorTheProcess(t *testing.T) {
 		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
 			time.Sleep(time.Minute)
 			return errors.New("late")
-		}, verifier.WithLogger(slog.New(slog.NewTextHandler(panickingLog{}, nil))), verifier.WithTimeout(time.Second))
+		}, receiver.WithLogger(slog.New(slog.NewTextHandler(panickingLog{}, nil))), receiver.WithTimeout(time.Second))
 		requireStatus(t, 503, send(h, eventWith("1")), "")
 		time.Sleep(time.Minute) // the function ends on its own goroutine, and is logged there
 	})
@@ -172,7 +173,7 @@ func TestALoggerThatPanicsEndsNeitherTheDeliveryNorTheProcess(t *testing.T) {
 func TestWhatTheSenderChoseIsLoggedInShort(t *testing.T) {
 	t.Parallel()
 	book := new(logbook)
-	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return errors.New("no") }, verifier.WithLogger(book.logger()))
+	h := handlerOf(t, func(context.Context, *walletcrew.Event) error { return errors.New("no") }, receiver.WithLogger(book.logger()))
 	r := eventWith(strings.Repeat("é", 100_000))
 	r.Header.Set(walletcrew.HeaderEventName, "Pass:"+strings.Repeat("x", 100_000))
 	r.Header.Set(walletcrew.HeaderTenantID, strings.Repeat("t", 100_000))

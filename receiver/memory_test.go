@@ -1,4 +1,4 @@
-package verifier_test
+package receiver_test
 
 import (
 	"context"
@@ -15,16 +15,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 const lease = time.Minute
 
-func claim(t testing.TB, d verifier.Deduper, key string) verifier.Claim {
+func claim(t testing.TB, d receiver.Deduper, key string) receiver.Claim {
 	t.Helper()
 	c, err := d.Claim(context.Background(), key, lease)
 	require.NoError(t, err)
-	if c.State == verifier.Claimed {
+	if c.State == receiver.Claimed {
 		require.NotEmpty(t, c.Token, "a lease has a token")
 	} else {
 		require.Empty(t, c.Token, "only who has the lease gets its token")
@@ -33,90 +33,90 @@ func claim(t testing.TB, d verifier.Deduper, key string) verifier.Claim {
 }
 
 // finish claims a key, which must be free, and completes it.
-func finish(t testing.TB, d verifier.Deduper, key string) {
+func finish(t testing.TB, d receiver.Deduper, key string) {
 	t.Helper()
 	c := claim(t, d, key)
-	require.Equal(t, verifier.Claimed, c.State, "%s must be free", key)
+	require.Equal(t, receiver.Claimed, c.State, "%s must be free", key)
 	require.NoError(t, d.Complete(context.Background(), key, c.Token))
 }
 
-func requireState(t testing.TB, want verifier.ClaimState, d verifier.Deduper, key, why string) {
+func requireState(t testing.TB, want receiver.ClaimState, d receiver.Deduper, key, why string) {
 	t.Helper()
 	require.Equal(t, want.String(), claim(t, d, key).State.String(), why)
 }
 
 func TestMemoryDeduperRemembersWhatIsDoneAndHeld(t *testing.T) {
 	t.Parallel()
-	d := verifier.NewMemoryDeduper(0, 0)
+	d := receiver.NewMemoryDeduper(0, 0)
 	finish(t, d, "a")
-	requireState(t, verifier.Done, d, "a", "it was completed")
-	requireState(t, verifier.Done, d, "a", "asking doesn't change it")
+	requireState(t, receiver.Done, d, "a", "it was completed")
+	requireState(t, receiver.Done, d, "a", "asking doesn't change it")
 	first := claim(t, d, "b")
-	requireState(t, verifier.Held, d, "b", "another holds it")
+	requireState(t, receiver.Held, d, "b", "another holds it")
 	require.NoError(t, d.Release(t.Context(), "b", first.Token))
-	requireState(t, verifier.Claimed, d, "b", "it was given back")
-	requireState(t, verifier.Claimed, d, "", "the empty key is a key")
+	requireState(t, receiver.Claimed, d, "b", "it was given back")
+	requireState(t, receiver.Claimed, d, "", "the empty key is a key")
 }
 
 func TestMemoryDeduperIsExactUpToItsCapacityAndForgetsTheOldestDoneBeyond(t *testing.T) {
 	t.Parallel()
 	for _, capacity := range []int{1, 2, 3, 1000} {
-		d := verifier.NewMemoryDeduper(capacity, 0)
+		d := receiver.NewMemoryDeduper(capacity, 0)
 		for i := range capacity {
 			finish(t, d, fmt.Sprint(i))
 		}
 		for i := range capacity {
-			requireState(t, verifier.Done, d, fmt.Sprint(i), "all are remembered up to the capacity")
+			requireState(t, receiver.Done, d, fmt.Sprint(i), "all are remembered up to the capacity")
 		}
 		finish(t, d, "one more")
-		requireState(t, verifier.Done, d, "one more", "the newest is remembered")
+		requireState(t, receiver.Done, d, "one more", "the newest is remembered")
 		for i := 1; i < capacity; i++ {
-			requireState(t, verifier.Done, d, fmt.Sprint(i), "only the oldest had to go")
+			requireState(t, receiver.Done, d, fmt.Sprint(i), "only the oldest had to go")
 		}
-		requireState(t, verifier.Claimed, d, "0", "the oldest was forgotten")
+		requireState(t, receiver.Claimed, d, "0", "the oldest was forgotten")
 	}
 }
 
 func TestMemoryDeduperForgetsWhatWasDoneFirstAndNotWhatWasClaimedFirst(t *testing.T) {
 	t.Parallel()
-	d := verifier.NewMemoryDeduper(2, 0)
+	d := receiver.NewMemoryDeduper(2, 0)
 	slow := claim(t, d, "slow")
 	finish(t, d, "quick")
 	require.NoError(t, d.Complete(t.Context(), "slow", slow.Token))
 	finish(t, d, "new")
-	requireState(t, verifier.Done, d, "slow", "it was done after quick")
+	requireState(t, receiver.Done, d, "slow", "it was done after quick")
 }
 
 func TestMemoryDeduperNeverForgetsWhatIsHeld(t *testing.T) {
 	t.Parallel()
-	d := verifier.NewMemoryDeduper(3, 0)
+	d := receiver.NewMemoryDeduper(3, 0)
 	a, b := claim(t, d, "a"), claim(t, d, "b")
 	for i := range 100 {
 		finish(t, d, fmt.Sprint(i))
 	}
-	requireState(t, verifier.Held, d, "a", "what is being handled may not be handled twice")
+	requireState(t, receiver.Held, d, "a", "what is being handled may not be handled twice")
 	c := claim(t, d, "c")
 	_, err := d.Claim(t.Context(), "d", lease)
 	require.ErrorContains(t, err, "full", "full of what is held: an error, not a claim that nobody remembers")
 	for key, token := range map[string]string{"a": a.Token, "b": b.Token, "c": c.Token} {
-		requireState(t, verifier.Held, d, key, "the error changed nothing")
+		requireState(t, receiver.Held, d, key, "the error changed nothing")
 		require.NoError(t, d.Complete(t.Context(), key, token))
 	}
-	requireState(t, verifier.Claimed, d, "d", "there is room again")
+	requireState(t, receiver.Claimed, d, "d", "there is room again")
 }
 
 func TestMemoryDeduperFullOfLeasesThatRanOutHasRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := verifier.NewMemoryDeduper(3, 0)
+		d := receiver.NewMemoryDeduper(3, 0)
 		a := claim(t, d, "a")
 		claim(t, d, "b")
 		time.Sleep(lease / 2)
 		claim(t, d, "c")
 		time.Sleep(lease / 2)
-		requireState(t, verifier.Claimed, d, "d", "what crashed doesn't fill it for ever")
-		requireState(t, verifier.Held, d, "c", "whose lease goes on")
-		require.ErrorIs(t, d.Complete(t.Context(), "a", a.Token), verifier.ErrLeaseLost, "it was forgotten")
+		requireState(t, receiver.Claimed, d, "d", "what crashed doesn't fill it for ever")
+		requireState(t, receiver.Held, d, "c", "whose lease goes on")
+		require.ErrorIs(t, d.Complete(t.Context(), "a", a.Token), receiver.ErrLeaseLost, "it was forgotten")
 	})
 }
 
@@ -130,18 +130,18 @@ func TestMemoryDeduperForgetsAfterItsTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				d := verifier.NewMemoryDeduper(0, test.ttl)
+				d := receiver.NewMemoryDeduper(0, test.ttl)
 				time.Sleep(time.Hour)
 				finish(t, d, "a")
 				if test.want == 0 {
 					time.Sleep(10 * 365 * 24 * time.Hour)
-					requireState(t, verifier.Done, d, "a", "it has no end")
+					requireState(t, receiver.Done, d, "a", "it has no end")
 					return
 				}
 				time.Sleep(test.want - time.Nanosecond)
-				requireState(t, verifier.Done, d, "a", "its time isn't over")
+				requireState(t, receiver.Done, d, "a", "its time isn't over")
 				time.Sleep(time.Nanosecond)
-				requireState(t, verifier.Claimed, d, "a", "its time is over")
+				requireState(t, receiver.Claimed, d, "a", "its time is over")
 			})
 		})
 	}
@@ -150,113 +150,113 @@ func TestMemoryDeduperForgetsAfterItsTime(t *testing.T) {
 func TestMemoryDeduperALeaseThatRanOutCanBeClaimedAndTheOldTokenIsFenced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d, ctx := verifier.NewMemoryDeduper(0, 0), t.Context()
+		d, ctx := receiver.NewMemoryDeduper(0, 0), t.Context()
 		old := claim(t, d, "a")
 		time.Sleep(lease - time.Nanosecond)
-		requireState(t, verifier.Held, d, "a", "the lease goes on")
+		requireState(t, receiver.Held, d, "a", "the lease goes on")
 		time.Sleep(time.Nanosecond)
 		taken := claim(t, d, "a")
-		require.Equal(t, verifier.Claimed, taken.State, "the lease has run out")
+		require.Equal(t, receiver.Claimed, taken.State, "the lease has run out")
 		require.NotEqual(t, old.Token, taken.Token)
-		require.ErrorIs(t, d.Complete(ctx, "a", old.Token), verifier.ErrLeaseLost)
-		require.ErrorIs(t, d.Release(ctx, "a", old.Token), verifier.ErrLeaseLost)
-		requireState(t, verifier.Held, d, "a", "the old token changed nothing")
+		require.ErrorIs(t, d.Complete(ctx, "a", old.Token), receiver.ErrLeaseLost)
+		require.ErrorIs(t, d.Release(ctx, "a", old.Token), receiver.ErrLeaseLost)
+		requireState(t, receiver.Held, d, "a", "the old token changed nothing")
 		require.NoError(t, d.Complete(ctx, "a", taken.Token))
-		require.ErrorIs(t, d.Release(ctx, "a", old.Token), verifier.ErrLeaseLost, "what is done stays done")
-		require.ErrorIs(t, d.Release(ctx, "a", taken.Token), verifier.ErrLeaseLost, "what is done stays done")
-		require.ErrorIs(t, d.Complete(ctx, "a", taken.Token), verifier.ErrLeaseLost)
-		requireState(t, verifier.Done, d, "a", "done")
+		require.ErrorIs(t, d.Release(ctx, "a", old.Token), receiver.ErrLeaseLost, "what is done stays done")
+		require.ErrorIs(t, d.Release(ctx, "a", taken.Token), receiver.ErrLeaseLost, "what is done stays done")
+		require.ErrorIs(t, d.Complete(ctx, "a", taken.Token), receiver.ErrLeaseLost)
+		requireState(t, receiver.Done, d, "a", "done")
 	})
 }
 
 func TestMemoryDeduperALeaseThatRanOutCanBeCompletedIfNobodyTookItOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := verifier.NewMemoryDeduper(0, 0)
+		d := receiver.NewMemoryDeduper(0, 0)
 		c := claim(t, d, "a")
 		time.Sleep(10 * lease)
 		require.NoError(t, d.Complete(t.Context(), "a", c.Token))
-		requireState(t, verifier.Done, d, "a", "it was handled, if late")
+		requireState(t, receiver.Done, d, "a", "it was handled, if late")
 	})
 }
 
 func TestMemoryDeduperAnEventIsForgottenAfterItsTimeAlsoIfItsLeaseWasLonger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := verifier.NewMemoryDeduper(0, time.Second)
+		d := receiver.NewMemoryDeduper(0, time.Second)
 		finish(t, d, "a")
 		time.Sleep(time.Second - time.Nanosecond)
-		requireState(t, verifier.Done, d, "a", "")
+		requireState(t, receiver.Done, d, "a", "")
 		time.Sleep(time.Nanosecond)
-		requireState(t, verifier.Claimed, d, "a", "a second is over")
+		requireState(t, receiver.Claimed, d, "a", "a second is over")
 	})
 }
 
 func TestMemoryDeduperATokenFromBeforeAReleaseIsOutdated(t *testing.T) {
 	t.Parallel()
-	d, ctx := verifier.NewMemoryDeduper(0, 0), t.Context()
+	d, ctx := receiver.NewMemoryDeduper(0, 0), t.Context()
 	old := claim(t, d, "a")
 	require.NoError(t, d.Release(ctx, "a", old.Token))
-	require.ErrorIs(t, d.Release(ctx, "a", old.Token), verifier.ErrLeaseLost, "it was given back already")
-	require.ErrorIs(t, d.Complete(ctx, "a", old.Token), verifier.ErrLeaseLost)
-	requireState(t, verifier.Claimed, d, "a", "free")
-	require.ErrorIs(t, d.Complete(ctx, "a", old.Token), verifier.ErrLeaseLost)
-	requireState(t, verifier.Held, d, "a", "the old token changed nothing")
+	require.ErrorIs(t, d.Release(ctx, "a", old.Token), receiver.ErrLeaseLost, "it was given back already")
+	require.ErrorIs(t, d.Complete(ctx, "a", old.Token), receiver.ErrLeaseLost)
+	requireState(t, receiver.Claimed, d, "a", "free")
+	require.ErrorIs(t, d.Complete(ctx, "a", old.Token), receiver.ErrLeaseLost)
+	requireState(t, receiver.Held, d, "a", "the old token changed nothing")
 }
 
 func TestMemoryDeduperATokenServesItsOwnKeyOnly(t *testing.T) {
 	t.Parallel()
-	d, ctx := verifier.NewMemoryDeduper(0, 0), t.Context()
+	d, ctx := receiver.NewMemoryDeduper(0, 0), t.Context()
 	a := claim(t, d, "a")
 	claim(t, d, "b")
 	for _, token := range []string{a.Token, "", "0", "-1", "nonsense", "zzzzzzzzzzzzzzzzzzzzzz", a.Token + " "} {
-		require.ErrorIs(t, d.Complete(ctx, "b", token), verifier.ErrLeaseLost, "token %q", token)
-		require.ErrorIs(t, d.Release(ctx, "b", token), verifier.ErrLeaseLost, "token %q", token)
+		require.ErrorIs(t, d.Complete(ctx, "b", token), receiver.ErrLeaseLost, "token %q", token)
+		require.ErrorIs(t, d.Release(ctx, "b", token), receiver.ErrLeaseLost, "token %q", token)
 	}
-	require.ErrorIs(t, d.Complete(ctx, "never claimed", a.Token), verifier.ErrLeaseLost)
+	require.ErrorIs(t, d.Complete(ctx, "never claimed", a.Token), receiver.ErrLeaseLost)
 	finish(t, d, "done")
-	require.ErrorIs(t, d.Complete(ctx, "done", "0"), verifier.ErrLeaseLost)
-	require.ErrorIs(t, d.Release(ctx, "done", "0"), verifier.ErrLeaseLost)
-	requireState(t, verifier.Held, d, "b", "no other token changed anything")
+	require.ErrorIs(t, d.Complete(ctx, "done", "0"), receiver.ErrLeaseLost)
+	require.ErrorIs(t, d.Release(ctx, "done", "0"), receiver.ErrLeaseLost)
+	requireState(t, receiver.Held, d, "b", "no other token changed anything")
 }
 
 func TestMemoryDeduperALeaseWithoutAnEndIsHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := verifier.NewMemoryDeduper(0, 0)
+		d := receiver.NewMemoryDeduper(0, 0)
 		time.Sleep(time.Hour)
 		c, err := d.Claim(t.Context(), "a", math.MaxInt64)
 		require.NoError(t, err)
-		require.Equal(t, verifier.Claimed, c.State)
-		requireState(t, verifier.Held, d, "a", "the longest lease isn't over at once")
+		require.Equal(t, receiver.Claimed, c.State)
+		requireState(t, receiver.Held, d, "a", "the longest lease isn't over at once")
 	})
 }
 
 func TestNewMemoryDeduperRefusesNegativeNumbers(t *testing.T) {
 	t.Parallel()
-	assert.Panics(t, func() { verifier.NewMemoryDeduper(-1, 0) })
-	assert.Panics(t, func() { verifier.NewMemoryDeduper(0, -1) })
-	assert.Panics(t, func() { verifier.NewMemoryDeduper(math.MaxInt, 0) }, "more than it can hold")
-	assert.NotPanics(t, func() { verifier.NewMemoryDeduper(1_000_000_000, time.Nanosecond) }, "a capacity costs nothing until it is used")
-	assert.Panics(t, func() { verifier.NewMemoryDeduper(math.MaxInt32, 0) })
-	assert.NotPanics(t, func() { verifier.NewMemoryDeduper(math.MaxInt32-1, 0) }, "room is taken as it is needed")
+	assert.Panics(t, func() { receiver.NewMemoryDeduper(-1, 0) })
+	assert.Panics(t, func() { receiver.NewMemoryDeduper(0, -1) })
+	assert.Panics(t, func() { receiver.NewMemoryDeduper(math.MaxInt, 0) }, "more than it can hold")
+	assert.NotPanics(t, func() { receiver.NewMemoryDeduper(1_000_000_000, time.Nanosecond) }, "a capacity costs nothing until it is used")
+	assert.Panics(t, func() { receiver.NewMemoryDeduper(math.MaxInt32, 0) })
+	assert.NotPanics(t, func() { receiver.NewMemoryDeduper(math.MaxInt32-1, 0) }, "room is taken as it is needed")
 }
 
 func TestMemoryDeduperByDefaultHolds65536Events(t *testing.T) {
 	t.Parallel()
-	d := verifier.NewMemoryDeduper(0, 0)
+	d := receiver.NewMemoryDeduper(0, 0)
 	for i := range 65_536 {
 		finish(t, d, fmt.Sprint(i))
 	}
-	requireState(t, verifier.Done, d, "0", "65,536 fit")
+	requireState(t, receiver.Done, d, "0", "65,536 fit")
 	finish(t, d, "one more")
-	requireState(t, verifier.Done, d, "1", "only the oldest goes")
-	requireState(t, verifier.Claimed, d, "0", "65,537 don't fit")
+	requireState(t, receiver.Done, d, "1", "only the oldest goes")
+	requireState(t, receiver.Claimed, d, "0", "65,537 don't fit")
 }
 
 func TestMemoryDeduperGivesAKeyToOneOfMany(t *testing.T) {
 	t.Parallel()
-	d := verifier.NewMemoryDeduper(64, 0)
+	d := receiver.NewMemoryDeduper(64, 0)
 	var held [8]atomic.Int32
 	var wg sync.WaitGroup
 	for range 16 {
@@ -265,7 +265,7 @@ func TestMemoryDeduperGivesAKeyToOneOfMany(t *testing.T) {
 				i := rand.IntN(len(held))
 				key := fmt.Sprint("shared ", i)
 				c, err := d.Claim(t.Context(), key, time.Hour)
-				if !assert.NoError(t, err) || c.State != verifier.Claimed {
+				if !assert.NoError(t, err) || c.State != receiver.Claimed {
 					continue
 				}
 				if held[i].Add(1) != 1 {
@@ -274,7 +274,7 @@ func TestMemoryDeduperGivesAKeyToOneOfMany(t *testing.T) {
 				held[i].Add(-1)
 				assert.NoError(t, d.Release(t.Context(), key, c.Token))
 				other := fmt.Sprint(rand.Int())
-				if c, err = d.Claim(t.Context(), other, time.Hour); assert.NoError(t, err) && c.State == verifier.Claimed {
+				if c, err = d.Claim(t.Context(), other, time.Hour); assert.NoError(t, err) && c.State == receiver.Claimed {
 					assert.NoError(t, d.Complete(t.Context(), other, c.Token))
 				}
 			}
@@ -299,7 +299,7 @@ func TestMemoryDeduperTakesAtMost200BytesAnEvent(t *testing.T) { //nolint:parall
 		key := func(i int) string { return fmt.Sprintf("t/acme-tenant-0001/%08d-6f0e-4c55-9a55-%012d-----", i, i) }
 		require.Len(t, key(1), 60)
 		before, goroutines := heap(), runtime.NumGoroutine()
-		d := verifier.NewMemoryDeduper(0, 0)
+		d := receiver.NewMemoryDeduper(0, 0)
 		for i := range events + turnover {
 			finish(t, d, key(i))
 		}
@@ -307,7 +307,7 @@ func TestMemoryDeduperTakesAtMost200BytesAnEvent(t *testing.T) { //nolint:parall
 		t.Logf("%s: %.0f bytes an event", name, perEvent)
 		assert.LessOrEqual(t, perEvent, float64(most), "%s: at most 200 bytes an event", name)
 		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "it needs no goroutine")
-		requireState(t, verifier.Done, d, key(events+turnover-1), "it is in use until here")
+		requireState(t, receiver.Done, d, key(events+turnover-1), "it is in use until here")
 	}
 }
 
@@ -315,7 +315,7 @@ func TestMemoryDeduperAllocatesNoMoreOnceItIsFull(t *testing.T) { //nolint:paral
 	if raceDetector {
 		t.Skip("the race detector allocates")
 	}
-	d := verifier.NewMemoryDeduper(100, 0)
+	d := receiver.NewMemoryDeduper(100, 0)
 	keys := make([]string, 5000)
 	for i := range keys {
 		keys[i] = fmt.Sprint(i)
@@ -354,7 +354,7 @@ func (p *plainDeduper) forget(key string) {
 	}
 }
 
-func (p *plainDeduper) claim(key string, d time.Duration) (state verifier.ClaimState, full bool) {
+func (p *plainDeduper) claim(key string, d time.Duration) (state receiver.ClaimState, full bool) {
 	now := time.Now()
 	for k, e := range p.entries {
 		if e.done && !now.Before(e.until) {
@@ -378,12 +378,12 @@ func (p *plainDeduper) claim(key string, d time.Duration) (state verifier.ClaimS
 			return 0, true
 		}
 	case e.done:
-		return verifier.Done, false
+		return receiver.Done, false
 	case now.Before(e.until):
-		return verifier.Held, false
+		return receiver.Held, false
 	}
 	p.entries[key] = &plainEntry{until: now.Add(d)}
-	return verifier.Claimed, false
+	return receiver.Claimed, false
 }
 
 func (p *plainDeduper) settle(key, token string, complete bool) bool {
@@ -408,7 +408,7 @@ func TestMemoryDeduperDoesWhatAPlainOneDoes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 4))
 				capacity, ttl := 5+random.IntN(15), 30*time.Second
-				d := verifier.NewMemoryDeduper(capacity, ttl)
+				d := receiver.NewMemoryDeduper(capacity, ttl)
 				plain := &plainDeduper{capacity: capacity, ttl: ttl, entries: map[string]*plainEntry{}}
 				type given struct{ key, token string }
 				var tokens []given
@@ -422,7 +422,7 @@ func TestMemoryDeduperDoesWhatAPlainOneDoes(t *testing.T) {
 						want, full := plain.claim(key, lease)
 						require.Equal(t, full, err != nil, "%s: full or not: %v", what, err)
 						require.Equal(t, want, got.State, "%s: the state of %s", what, key)
-						if want == verifier.Claimed {
+						if want == receiver.Claimed {
 							plain.entries[key].token = got.Token
 							tokens = append(tokens, given{key, got.Token})
 						}
@@ -437,7 +437,7 @@ func TestMemoryDeduperDoesWhatAPlainOneDoes(t *testing.T) {
 						err := settle(t.Context(), tokens[i].key, tokens[i].token)
 						require.Equal(t, plain.settle(tokens[i].key, tokens[i].token, complete), err == nil, "%s: %v", what, err)
 						if err != nil {
-							require.ErrorIs(t, err, verifier.ErrLeaseLost)
+							require.ErrorIs(t, err, receiver.ErrLeaseLost)
 						}
 						count[fmt.Sprint("settled ", err == nil)]++
 					default:

@@ -1,0 +1,39 @@
+// Package dedupekey makes the key that an event is remembered by, and keeps it in a context.
+package dedupekey
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+)
+
+// MaxBytes is how long a key can be.
+const MaxBytes = 512
+
+// Of returns the key of the event with this "__id" within a scope that the sender can't choose; "" without an id. It is printable
+// ASCII without spaces. The scope's first letter names its kind, so that no two kinds can make one key.
+func Of(scope, id string) string {
+	if id == "" {
+		return ""
+	}
+	key := scope + "/" + url.PathEscape(id)
+	if len(key) > MaxBytes {
+		sum := sha256.Sum256([]byte(key))
+		key = "h/" + hex.EncodeToString(sum[:])
+	}
+	return key
+}
+
+type contextKey struct{}
+
+// With returns a context that holds the key.
+func With(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, contextKey{}, key)
+}
+
+// From returns the context's key, "" where it has none.
+func From(ctx context.Context) string {
+	key, _ := ctx.Value(contextKey{}).(string)
+	return key
+}

@@ -1,0 +1,278 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/guard"
+)
+
+// claims stands between a handler and its deduper. It lets one delivery of a key at a time go in this process, and it sees to it
+// that the deduper hears in the end of every claim that was or may have been taken: what can't be told at once is told later.
+type claims struct {
+	deduper Deduper
+	local   localDeduper // nil if the deduper is none, and wraps none
+	atOnce  bool         // the deduper itself is local: it needs no time limit
+	lease   time.Duration
+
+	mu    sync.Mutex
+	turns map[string]*turn // of the keys that are being handled
+	debts []debt           // the oldest first
+	paid  chan struct{}    // closed when there are no more debts; nil while there are none
+}
+
+// A localDeduper is one in this process: it answers at once, and await returns when nobody in this process holds the key any more, or
+// ctx has ended.
+type localDeduper interface {
+	await(ctx context.Context, key string)
+}
+
+// A turn is a key's while a delivery of it is handled. It ends with its time, also if it isn't given back: a function that never
+// returns doesn't hold its event for ever.
+type turn struct {
+	key     string
+	until   time.Time
+	ended   chan struct{} // made by the first who waits, closed when the turn ends
+	claimed bool
+	token   string // of the lease, if claimed
+}
+
+// A debt is what the deduper must still be told.
+type debt struct {
+	key, token string
+	done       bool      // complete it, else release it
+	doubtful   bool      // whether it was claimed isn't known: the answer was lost
+	until      time.Time // the lease's end: then it needn't be told any more
+}
+
+const (
+	settleTimeout = 3 * time.Second // bounds completing and releasing, which go on when the request has ended
+	debtPause     = time.Second     // between two rounds of paying
+	maxDebts      = 10_000          // what is over that waits for its lease
+	maxFailures   = 3               // in one round
+)
+
+// errBusy: this process is at it.
+var errBusy = errors.New("receiver: this process is still handling the event")
+
+func newClaims(deduper Deduper, lease time.Duration) *claims {
+	c := &claims{deduper: deduper, lease: lease, turns: make(map[string]*turn)}
+	_, c.atOnce = deduper.(localDeduper)
+	for d := deduper; d != nil; {
+		if c.local, _ = d.(localDeduper); c.local != nil {
+			break
+		}
+		w, ok := d.(interface{ Unwrap() Deduper })
+		if !ok {
+			break
+		}
+		d = w.Unwrap()
+	}
+	return c
+}
+
+// take waits until nobody in this process handles the key, and claims it: other processes are up to the deduper. The turn is the
+// caller's, to settle, if the state is Claimed, or if the deduper failed. The error is [errBusy] if the context ended before the turn
+// came.
+func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error) {
+	mine, err := c.enter(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	keep := false
+	defer func() { // also after a runtime.Goexit
+		if !keep {
+			c.leave(mine)
+		}
+	}()
+	for {
+		claim, err := c.claim(ctx, key)
+		switch {
+		case err != nil, claim.State == Claimed:
+			keep, mine.claimed, mine.token = true, err == nil, claim.Token
+			return mine, claim.State, err
+		case claim.State == Done, c.local == nil:
+			return nil, claim.State, nil
+		}
+		c.local.await(ctx, key) // another handler in this process has it
+		if err := ctx.Err(); err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", errBusy, err)
+		}
+	}
+}
+
+func (c *claims) claim(ctx context.Context, key string) (claim Claim, err error) {
+	err = guard.Call("receiver: the deduper", func() (err error) {
+		claim, err = c.deduper.Claim(ctx, key, c.lease)
+		return err
+	})
+	switch {
+	case err != nil && claim.Token != "":
+		c.owe(debt{key: key, token: claim.Token, doubtful: true, until: time.Now().Add(c.lease)})
+	case err == nil && (claim.State < Claimed || claim.State > Done):
+		err = fmt.Errorf("receiver: the deduper answered with an invalid claim (%d)", claim.State)
+	}
+	return claim, err
+}
+
+// settle tells the deduper how a delivery ended, and lets the next one of the key go. What can't be told is told later; the error
+// says why.
+func (c *claims) settle(ctx context.Context, mine *turn, done bool) error {
+	defer c.leave(mine)
+	if !mine.claimed {
+		return nil
+	}
+	d := debt{key: mine.key, token: mine.token, done: done, until: mine.until}
+	err := c.tell(context.WithoutCancel(ctx), d)
+	if err != nil && !errors.Is(err, ErrLeaseLost) {
+		c.owe(d)
+	}
+	return err
+}
+
+// drain waits until the deduper has been told everything, or the context has ended.
+func (c *claims) drain(ctx context.Context) error {
+	c.mu.Lock()
+	paid := c.paid
+	c.mu.Unlock()
+	if paid == nil {
+		return nil
+	}
+	select {
+	case <-paid:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the deduper has not been told yet how all events ended: %w", ctx.Err())
+	}
+}
+
+// enter waits for the key's turn.
+func (c *claims) enter(ctx context.Context, key string) (*turn, error) {
+	mine := &turn{key: key}
+	for {
+		c.mu.Lock()
+		now := time.Now()
+		other := c.turns[key]
+		if other == nil || !now.Before(other.until) {
+			if other != nil {
+				c.end(other)
+			}
+			mine.until = now.Add(c.lease)
+			c.turns[key] = mine
+			c.mu.Unlock()
+			return mine, nil
+		}
+		if other.ended == nil {
+			other.ended = make(chan struct{})
+		}
+		ended, left := other.ended, other.until.Sub(now)
+		c.mu.Unlock()
+		if err := await(ctx, ended, left); err != nil {
+			return nil, fmt.Errorf("%w: %w", errBusy, err)
+		}
+	}
+}
+
+// leave gives the turn back, if it hasn't ended.
+func (c *claims) leave(mine *turn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turns[mine.key] == mine {
+		c.end(mine)
+	}
+}
+
+func (c *claims) end(t *turn) {
+	delete(c.turns, t.key)
+	if t.ended != nil {
+		close(t.ended)
+	}
+}
+
+// await waits for what ends, at most so long. The error is the context's, if that ended first.
+func await(ctx context.Context, ended <-chan struct{}, atMost time.Duration) error {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (c *claims) tell(ctx context.Context, d debt) error {
+	if !c.atOnce { // else the timer would be the most of what it costs, for nothing
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+	}
+	return guard.Call("receiver: the deduper", func() error {
+		if d.done {
+			return c.deduper.Complete(ctx, d.key, d.token)
+		}
+		return c.deduper.Release(ctx, d.key, d.token)
+	})
+}
+
+// owe keeps what can't be told now. One goroutine pays, however many debts there are.
+func (c *claims) owe(d debt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(append(c.debts, d))
+	if c.paid == nil {
+		c.paid = make(chan struct{})
+		go c.pay()
+	}
+}
+
+// keep keeps the newest of the debts; c.mu is held.
+func (c *claims) keep(debts []debt) { c.debts = debts[max(0, len(debts)-maxDebts):] }
+
+// pay tells the deduper of the debts, in rounds with a pause before each, until there are none.
+func (c *claims) pay() {
+	time.Sleep(debtPause)
+	c.mu.Lock()
+	left := c.debts
+	c.debts = nil
+	c.mu.Unlock()
+	defer func() { // also after a runtime.Goexit
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.keep(append(left, c.debts...))
+		if len(c.debts) > 0 {
+			go c.pay()
+			return
+		}
+		close(c.paid)
+		c.paid = nil
+	}()
+	left = c.round(left)
+}
+
+// round tells the deduper of the debts, and returns those that are left. Where one can't be told, that may be because of its key, or
+// because the deduper is away: after some, it gives up, and these are the last the next time.
+func (c *claims) round(due []debt) []debt {
+	var left, failed []debt
+	for i, d := range due {
+		if time.Now().After(d.until) {
+			continue
+		}
+		err := c.tell(context.Background(), d)
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrLeaseLost):
+			if failed = append(failed, d); len(failed) == maxFailures {
+				return append(append(left, due[i+1:]...), failed...)
+			}
+		case d.doubtful: // there was none: the claim may be on its way still, so it is released once more
+			d.doubtful = false
+			left = append(left, d)
+		}
+	}
+	return append(left, failed...)
+}

@@ -1,0 +1,25 @@
+// Package receiver receives the webhooks of The Wallet Crew: it calls your function for each event that the package verifier finds to
+// be the platform's. With a [Deduper] it calls it once.
+//
+//	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
+//	if err != nil {
+//		return err
+//	}
+//	mux := receiver.NewMux()
+//	receiver.On(mux, func(ctx context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {
+//		return store.MarkInstalled(ctx, d.PassID, d.Device.Platform)
+//	})
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle,
+//		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0))))
+//
+// [NewHandler] verifies, decodes, leaves out duplicates ([WithDeduper]), limits the time ([WithTimeout]) and answers. [On] calls a
+// function for the event of its payload type, [OnName] for any name or pattern with your own type, and [Mux.HandleFunc] with the event
+// as it is.
+//
+// The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
+// that returns nil acknowledges the event. If it returns an error, the platform delivers the event again; [Discard] is the exception.
+//
+// # At the end
+//
+// Call the server's Shutdown, and then [Handler.Shutdown], which waits for the functions that still run.
+package receiver

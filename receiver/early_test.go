@@ -1,0 +1,484 @@
+package receiver_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+)
+
+// --- the answer of a delivery whose time is up while its function runs ---
+
+// A stubborn function goes on until it is let go, whatever its context says.
+type stubborn struct {
+	runs  atomic.Int32
+	letGo chan struct{}
+	ended chan struct{}
+}
+
+func newStubborn() *stubborn {
+	return &stubborn{letGo: make(chan struct{}), ended: make(chan struct{}, 100)}
+}
+
+func (s *stubborn) handle(context.Context, *walletcrew.Event) error {
+	s.runs.Add(1)
+	<-s.letGo
+	s.ended <- struct{}{}
+	return nil
+}
+
+func TestOverHTTP1TheEarlyAnswerIsWholeWhileTheFunctionRuns(t *testing.T) {
+	t.Parallel()
+	fn := newStubborn()
+	server := httptest.NewServer(handlerOf(t, fn.handle, receiver.WithTimeout(50*time.Millisecond)))
+	defer server.Close()
+	defer close(fn.letGo)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+
+	require.NoError(t, eventWith("1").Write(conn))
+	// Not http.ReadResponse: what is on the wire counts, to the byte.
+	text := bufio.NewReader(conn)
+	var head []string
+	for {
+		line, err := text.ReadString('\n')
+		require.NoError(t, err)
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			break
+		}
+		head = append(head, line)
+	}
+	assert.Equal(t, "HTTP/1.1 503 Service Unavailable", head[0])
+	assert.Contains(t, head, "Content-Length: 0", "without a length the answer would be chunked, and end when the function does")
+	assert.Contains(t, head, "Connection: close", "nothing more can be answered on this connection before the function returns")
+	assert.Contains(t, head, "Retry-After: 10")
+	assert.EqualValues(t, 1, fn.runs.Load())
+	assert.Empty(t, fn.ended, "the function still runs")
+}
+
+func TestOverHTTP1AClientThatKeepsConnectionsGoesOnOnAnother(t *testing.T) {
+	t.Parallel()
+	fn := newStubborn()
+	server := httptest.NewServer(handlerOf(t, func(ctx context.Context, e *walletcrew.Event) error {
+		if e.ID == "slow" {
+			return fn.handle(ctx, e)
+		}
+		return nil
+	}, receiver.WithTimeout(50*time.Millisecond)))
+	defer server.Close()
+	defer close(fn.letGo)
+	for _, id := range []string{"1", "slow", "2", "slow", "3"} {
+		want := 204
+		if id == "slow" {
+			want = 503
+		}
+		assert.Equal(t, want, postTo(t, server, eventWith(id)), id)
+	}
+	assert.EqualValues(t, 2, fn.runs.Load(), "without a deduper each delivery runs")
+}
+
+// http2Server serves h over HTTP/2.
+func http2Server(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
+}
+
+// deliveryTo is eventWith for a client.
+func deliveryTo(ctx context.Context, server *httptest.Server, id string) *http.Request {
+	r := eventWith(id).WithContext(ctx)
+	r.RequestURI = ""
+	r.URL.Scheme, r.URL.Host = "https", server.Listener.Addr().String()
+	return r
+}
+
+func TestOverHTTP2TheEarlyAnswerLeavesTheConnectionAlone(t *testing.T) {
+	t.Parallel()
+	fn := newStubborn()
+	server := http2Server(t, handlerOf(t, func(ctx context.Context, e *walletcrew.Event) error {
+		if e.ID == "slow" {
+			return fn.handle(ctx, e)
+		}
+		return nil
+	}, receiver.WithTimeout(50*time.Millisecond)))
+	conns := &countingDialer{}
+	transport := server.Client().Transport.(*http.Transport).Clone()
+	transport.DialTLSContext = conns.dial(transport.TLSClientConfig)
+	client := &http.Client{Transport: transport}
+
+	slow, err := client.Do(deliveryTo(t.Context(), server, "slow"))
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/2.0", slow.Proto)
+	assert.Equal(t, 503, slow.StatusCode, "the status comes at once")
+	assert.Empty(t, slow.Header.Get("Connection"), "it would end the streams of all other deliveries")
+	for range 3 {
+		other, err := client.Do(deliveryTo(t.Context(), server, "1"))
+		require.NoError(t, err)
+		assert.Equal(t, 204, other.StatusCode, "other deliveries go on")
+		_ = other.Body.Close()
+	}
+	assert.EqualValues(t, 1, conns.count.Load(), "all on one connection")
+	close(fn.letGo)
+	rest, err := io.ReadAll(slow.Body)
+	require.NoError(t, err, "the stream ends when the function does")
+	assert.Empty(t, rest)
+	_ = slow.Body.Close()
+}
+
+type countingDialer struct{ count atomic.Int32 }
+
+func (d *countingDialer) dial(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		d.count.Add(1)
+		config := config.Clone()
+		config.NextProtos = []string{"h2"}
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+	}
+}
+
+func TestARecorderGetsTheEarlyAnswerToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fn := newStubborn()
+		h := handlerOf(t, fn.handle)
+		w := httptest.NewRecorder()
+		returned := make(chan struct{})
+		go func() {
+			defer close(returned)
+			h.ServeHTTP(w, eventWith("1"))
+		}()
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, 503, w.Code)
+		assert.True(t, w.Flushed)
+		assert.Equal(t, "0", w.Result().Header.Get("Content-Length"))
+		select {
+		case <-returned:
+			assert.Fail(t, "ServeHTTP returns when the function does")
+		default:
+		}
+		close(fn.letGo)
+		<-returned
+	})
+}
+
+// A plainWriter can't be flushed.
+type plainWriter struct {
+	header http.Header
+	status atomic.Int32
+	writes atomic.Int32
+}
+
+func (w *plainWriter) Header() http.Header         { return w.header }
+func (w *plainWriter) Write(p []byte) (int, error) { w.writes.Add(1); return len(p), nil }
+func (w *plainWriter) WriteHeader(status int)      { w.writes.Add(1); w.status.Store(int32(status)) } //nolint:gosec // it fits
+
+// An unwrapping writer can be flushed if what it wraps can.
+type unwrapping struct {
+	http.ResponseWriter
+	wraps http.ResponseWriter
+}
+
+func (w unwrapping) Unwrap() http.ResponseWriter { return w.wraps }
+
+func TestAWriterThatCannotBeFlushedIsAnsweredWhenTheFunctionReturns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fn, seen := newStubborn(), new(outcomes)
+		h := handlerOf(t, fn.handle, receiver.WithObserver(seen.observe))
+		w := &plainWriter{header: http.Header{}}
+		returned := make(chan struct{})
+		go func() {
+			defer close(returned)
+			h.ServeHTTP(unwrapping{w, w}, eventWith("1"))
+		}()
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		assert.Zero(t, w.writes.Load(), "what can't be flushed mustn't be touched")
+		assert.Equal(t, receiver.TimedOut, seen.only(t).Result, "the outcome is known all the same")
+		close(fn.letGo)
+		<-returned
+		assert.EqualValues(t, 503, w.status.Load())
+		assert.EqualValues(t, 1, w.writes.Load())
+		assert.Equal(t, "0", w.header.Get("Content-Length"))
+		assert.Equal(t, receiver.TimedOut, seen.only(t).Result, "and there is one only")
+	})
+}
+
+func TestAnUnwrappedWriterIsFlushed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fn := newStubborn()
+		defer close(fn.letGo)
+		inner := httptest.NewRecorder()
+		go handlerOf(t, fn.handle).ServeHTTP(unwrapping{struct{ http.ResponseWriter }{inner}, inner}, eventWith("1"))
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		assert.True(t, inner.Flushed)
+		assert.Equal(t, 503, inner.Code)
+	})
+}
+
+// A breakingWriter panics, as echo's Flush does on a writer that can't be flushed.
+type breakingWriter struct {
+	plainWriter
+	onHeader bool
+}
+
+func (w *breakingWriter) WriteHeader(status int) {
+	if w.onHeader {
+		panic("no header")
+	}
+	w.plainWriter.WriteHeader(status)
+}
+func (w *breakingWriter) Flush() { panic("no flush") }
+
+func TestAWriterThatPanicsEndsNeitherTheProcessNorTheFunction(t *testing.T) {
+	t.Parallel()
+	for name, onHeader := range map[string]bool{"in Flush": false, "in WriteHeader": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				fn, seen, book := newStubborn(), new(outcomes), new(logbook)
+				h := handlerOf(t, fn.handle, receiver.WithObserver(seen.observe), receiver.WithLogger(book.logger()))
+				w := &breakingWriter{plainWriter: plainWriter{header: http.Header{}}, onHeader: onHeader}
+				returned := make(chan struct{})
+				go func() {
+					defer close(returned)
+					h.ServeHTTP(w, eventWith("1"))
+				}()
+				time.Sleep(25 * time.Second)
+				synctest.Wait()
+				assert.Contains(t, book.String(), "level=ERROR msg=\"receiver: the delivery can't be answered before the function returns\"")
+				assert.Contains(t, book.String(), "stack=")
+				assert.Equal(t, receiver.TimedOut, seen.only(t).Result)
+				close(fn.letGo)
+				<-returned
+				assert.Len(t, fn.ended, 1)
+			})
+		})
+	}
+}
+
+// A slowWriter takes its time.
+type slowWriter struct {
+	plainWriter
+	flushed chan struct{}
+}
+
+func (w *slowWriter) Flush() { <-w.flushed }
+
+func TestServeHTTPDoesNotReturnWhileTheEarlyAnswerIsWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &slowWriter{plainWriter{header: http.Header{}}, make(chan struct{})}
+		returned := make(chan struct{})
+		go func() {
+			defer close(returned)
+			handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { <-ctx.Done(); return ctx.Err() }).ServeHTTP(w, eventWith("1"))
+		}()
+		time.Sleep(time.Minute)
+		select {
+		case <-returned:
+			assert.Fail(t, "net/http takes the writer back when ServeHTTP returns, and it is still in use")
+		default:
+		}
+		close(w.flushed)
+		<-returned
+	})
+}
+
+func TestAnObserverHearsOfAFunctionThatIsStuckWhenItsTimeIsUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fn, seen := newStubborn(), new(outcomes)
+		defer close(fn.letGo)
+		go handlerOf(t, fn.handle, receiver.WithObserver(seen.observe)).ServeHTTP(httptest.NewRecorder(), eventWith("1"))
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		out := seen.only(t)
+		assert.Equal(t, receiver.TimedOut, out.Result)
+		assert.Equal(t, 503, out.Status)
+		assert.Equal(t, 25*time.Second, out.Function)
+		assert.ErrorIs(t, out.Err, context.DeadlineExceeded)
+	})
+}
+
+// --- a function that ends its goroutine ---
+
+// Net/http sends nothing of what it holds back when the goroutine of a request ends.
+func TestAGoexitIsAnsweredOverTheWire(t *testing.T) {
+	t.Parallel()
+	for name, h := range map[string]*receiver.Handler{
+		"of the function": handlerOf(t, func(context.Context, *walletcrew.Event) error { runtime.Goexit(); return nil }),
+		"of the source": receiver.NewHandler(verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			runtime.Goexit()
+			return nil, nil
+		})), succeed, receiver.WithLogger(silentLog())),
+		"of the deduper": handlerOf(t, succeed, receiver.WithDeduper(goexiting{})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plain := httptest.NewServer(h)
+			defer plain.Close()
+			conn, err := net.Dial("tcp", plain.Listener.Addr().String())
+			require.NoError(t, err)
+			defer func() { _ = conn.Close() }()
+			require.NoError(t, eventWith("1").Write(conn))
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			requireStatus(t, 500, answer, "the sender hears of it")
+			assert.Zero(t, answer.ContentLength)
+
+			server := http2Server(t, h)
+			over2, err := server.Client().Do(deliveryTo(t.Context(), server, "2"))
+			require.NoError(t, err)
+			_ = over2.Body.Close()
+			assert.Equal(t, 500, over2.StatusCode)
+			require.NoError(t, h.Shutdown(t.Context()), "nothing is left that runs")
+		})
+	}
+}
+
+type goexiting struct{ receiver.Deduper }
+
+func (goexiting) Claim(context.Context, string, time.Duration) (receiver.Claim, error) {
+	runtime.Goexit()
+	return receiver.Claim{}, nil
+}
+
+// --- Shutdown ---
+
+func TestShutdownWaitsForEveryFunction(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fn := newStubborn()
+		h := handlerOf(t, fn.handle)
+		requireStatus(t, 503, send(h, eventWith("late")), "its time is up, but it still runs")
+		go send(h, eventWith("in time"))
+		synctest.Wait()
+		require.EqualValues(t, 2, fn.runs.Load())
+
+		ended := make(chan error, 2)
+		for range 2 {
+			go func() { ended <- h.Shutdown(t.Context()) }()
+		}
+		synctest.Wait()
+		requireStatus(t, 503, send(h, eventWith("new")), "no delivery is taken any more")
+		assert.EqualValues(t, 2, fn.runs.Load())
+		assert.Empty(t, ended, "two functions run")
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := h.Shutdown(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "receiver: Shutdown: 2 deliveries are still being handled")
+		close(fn.letGo)
+		require.NoError(t, <-ended)
+		require.NoError(t, <-ended)
+		require.NoError(t, h.Shutdown(t.Context()), "once more does no harm")
+	})
+}
+
+func TestADeliveryDuringShutdownIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	seen, book := new(outcomes), new(logbook)
+	h := handlerOf(t, succeed, receiver.WithObserver(seen.observe), receiver.WithLogger(book.logger()))
+	require.NoError(t, h.Shutdown(t.Context()))
+	got := send(h, eventWith("1"))
+	requireStatus(t, 503, got, "another replica takes it")
+	assert.Equal(t, "10", got.Header.Get("Retry-After"))
+	assert.Equal(t, receiver.Unavailable, seen.only(t).Result)
+	assert.ErrorContains(t, seen.only(t).Err, "shutting down")
+	assert.Contains(t, book.String(), "shutting down")
+}
+
+// What net/http doesn't: a stream that the client resets frees the server, though the function runs.
+func TestShutdownWaitsOverHTTP2ForAFunctionWhoseSenderHungUp(t *testing.T) {
+	t.Parallel()
+	fn := newStubborn()
+	h := handlerOf(t, fn.handle)
+	server := http2Server(t, h)
+	ctx, hangUp := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if resp, err := server.Client().Do(deliveryTo(ctx, server, "1")); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	require.Eventually(t, func() bool { return fn.runs.Load() == 1 }, time.Minute, time.Millisecond)
+	hangUp()
+	<-gone
+	atMost, cancel := context.WithTimeout(t.Context(), time.Minute) // only ends a hang
+	defer cancel()
+	require.NoError(t, server.Config.Shutdown(atMost), "the server doesn't know of the function any more")
+	brief, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, h.Shutdown(brief), context.DeadlineExceeded, "the function still runs")
+	close(fn.letGo)
+	require.NoError(t, h.Shutdown(t.Context()))
+	assert.Len(t, fn.ended, 1)
+}
+
+func TestShutdownWithoutAnythingToWaitForReturnsAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, handlerOf(t, succeed, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0))).Shutdown(ctx))
+}
+
+// --- a deduper that wraps one in memory ---
+
+type counting struct {
+	receiver.Deduper
+	claims atomic.Int32
+}
+
+func (c *counting) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
+	c.claims.Add(1)
+	return c.Deduper.Claim(ctx, key, lease)
+}
+func (c *counting) Unwrap() receiver.Deduper { return c.Deduper }
+
+func TestAWrappedMemoryDeduperStillWaitsForAnotherHandler(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := receiver.NewMemoryDeduper(0, 0)
+		wrapped := &counting{Deduper: memory}
+		slow := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			time.Sleep(5 * time.Second)
+			return errors.New("disk full")
+		}, receiver.WithDeduper(memory))
+		runs := 0
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { runs++; return nil }, receiver.WithDeduper(wrapped))
+		go send(slow, eventWith("1"))
+		synctest.Wait()
+		began := time.Now()
+		requireStatus(t, 204, send(h, eventWith("1")), "it waits, and then runs what failed")
+		assert.Equal(t, 5*time.Second, time.Since(began))
+		assert.Equal(t, 1, runs)
+		assert.EqualValues(t, 2, wrapped.claims.Load(), "the wrapper is asked, not what it wraps")
+	})
+}

@@ -1,0 +1,254 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
+)
+
+// A Delivery is what came, and what was found out about it. Reading it from several goroutines is safe.
+type Delivery struct {
+	// Event is nil unless everything held.
+	Event *walletcrew.Event
+	// Body is what came, as far as it was read.
+	Body []byte
+	// ClaimedName and ClaimedTenant are what the headers say, which aren't signed. An attacker may
+	// have written them.
+	ClaimedName   walletcrew.EventName
+	ClaimedTenant string
+	// Authentic is true if the signature held.
+	Authentic bool
+	// Scope is what the event's "__id" is unique in, for deduplication: chosen by the source, never
+	// by the sender. "" unless Authentic. The package receiver has Key, which is made of both.
+	Scope string
+	// Read, Verify and Decode say how long each step took; 0 for one that wasn't reached. Verify
+	// includes the look-up of secrets.
+	Read, Verify, Decode time.Duration
+}
+
+// key is the deduplication key, "" without an event or an "__id".
+func (d *Delivery) key() string {
+	if d.Event == nil {
+		return ""
+	}
+	return dedupekey.Of(d.Scope, d.Event.ID)
+}
+
+// Delivery reads, verifies and decodes a delivery from a net/http request. The body is read to its end and not put back;
+// [Verifier.Middleware] does that. It never returns nil: with an error, the Delivery holds what is known so far.
+//
+// The errors are those of [Verifier.DeliveryFrom], [ErrMethodNotAllowed] and [ErrBodyUnreadable]. Answer with [StatusCode].
+func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
+	began := time.Now()
+	header := requestHeader(r.Header)
+	d := claimed(header)
+	sig, err := v.checkRequest(r, header)
+	if err != nil {
+		return d, err
+	}
+	d.Body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes)
+	d.Read = time.Since(began)
+	if err != nil {
+		return d, err
+	}
+	if err := v.accept(r.Context(), d, sig); err != nil {
+		return d, explainLength(err, r.ContentLength, len(d.Body))
+	}
+	return d, nil
+}
+
+// DeliveryFrom verifies and decodes a delivery; it serves any framework. Header is asked for the canonical name first
+// (X-Neostore-Signature), then for the lower-case one; it returns "" for what isn't there. Body is what came over the wire. It never
+// returns nil: with an error, the Delivery holds what is known so far.
+//
+// Delivery.Body and Event.Raw are body itself, not a copy, and the names and tenants are what header returned: where the framework
+// uses its buffers again (fiber does), pass copies of all three. The event's name is the header's, or the signed body's where there
+// is no header; an event without any name is delivered too.
+//
+// The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
+// [walletcrew.ErrInvalidPayload]. Answer with [StatusCode].
+func (v *Verifier) DeliveryFrom(ctx context.Context, header func(name string) string, body []byte) (*Delivery, error) {
+	h := headerFunc(header)
+	d := claimed(h)
+	d.Body = body
+	sig, err := checkHeader(h)
+	switch {
+	case err != nil:
+		return d, err
+	case int64(len(body)) > v.maxBodyBytes:
+		return d, tooLarge(v.maxBodyBytes)
+	}
+	return d, v.accept(ctx, d, sig)
+}
+
+// Event is [Verifier.Delivery] for callers who only need the event.
+func (v *Verifier) Event(r *http.Request) (*walletcrew.Event, error) {
+	d, err := v.Delivery(r)
+	return d.Event, err
+}
+
+// EventFrom is [Verifier.DeliveryFrom] for callers who only need the event.
+func (v *Verifier) EventFrom(ctx context.Context, header func(name string) string, body []byte) (*walletcrew.Event, error) {
+	d, err := v.DeliveryFrom(ctx, header, body)
+	return d.Event, err
+}
+
+// accept settles what the delivery is: authentic, then named, then decoded.
+func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature) error {
+	began := time.Now()
+	secret, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
+	verified := time.Now()
+	d.Verify = verified.Sub(began)
+	if err != nil {
+		return err
+	}
+	d.Authentic, d.Scope = true, v.scope(d.ClaimedTenant, secret)
+	d.Event, err = decode(d.ClaimedName, d.ClaimedTenant, d.Body)
+	d.Decode = time.Since(verified)
+	return err
+}
+
+func decode(name walletcrew.EventName, tenant string, body []byte) (*walletcrew.Event, error) {
+	e, err := walletcrew.ParseEvent(name, body)
+	if err != nil {
+		return nil, err
+	}
+	switch signed := e.SignedName(); {
+	case signed == "":
+	case name == "":
+		if e, err = walletcrew.ParseEvent(signed, body); err != nil {
+			return nil, err
+		}
+	case !name.Matches(signed):
+		return nil, ErrEventNameMismatch
+	}
+	e.TenantID = tenant
+	return e, nil
+}
+
+// checkRequest refuses what needs no look at the body.
+func (v *Verifier) checkRequest(r *http.Request, h requestHeader) (walletcrew.Signature, error) {
+	switch {
+	case r.Method != http.MethodPost:
+		return walletcrew.Signature{}, ErrMethodNotAllowed
+	case r.ContentLength > v.maxBodyBytes:
+		return walletcrew.Signature{}, tooLarge(v.maxBodyBytes)
+	case slices.ContainsFunc(h[headerEncoding.canonical], func(line string) bool { return !isIdentity(line) }):
+		return walletcrew.Signature{}, ErrEncodingNotSupported
+	}
+	return checkHeader(h)
+}
+
+// checkHeader refuses what needs no look at the body, for any framework.
+func checkHeader(h header) (walletcrew.Signature, error) {
+	if !isIdentity(h.get(headerEncoding)) {
+		return walletcrew.Signature{}, ErrEncodingNotSupported
+	}
+	return walletcrew.ParseSignature(h.get(headerSignature))
+}
+
+func isIdentity(encoding string) bool {
+	return encoding == "" || strings.EqualFold(strings.TrimSpace(encoding), "identity")
+}
+
+func claimed(h header) *Delivery {
+	return &Delivery{ClaimedName: walletcrew.EventName(h.get(headerEventName)), ClaimedTenant: h.get(headerTenantID)}
+}
+
+// The headers that are looked at, in both spellings that a framework may know them by.
+var (
+	headerSignature = newHeaderName(walletcrew.HeaderSignature)
+	headerEventName = newHeaderName(walletcrew.HeaderEventName)
+	headerTenantID  = newHeaderName(walletcrew.HeaderTenantID)
+	headerEncoding  = newHeaderName("Content-Encoding")
+)
+
+type headerName struct{ canonical, lower string }
+
+func newHeaderName(canonical string) headerName {
+	return headerName{canonical, strings.ToLower(canonical)}
+}
+
+// A header is where a framework keeps it.
+type header interface{ get(name headerName) string }
+
+type headerFunc func(name string) string
+
+func (f headerFunc) get(name headerName) string {
+	if value := f(name.canonical); value != "" {
+		return value
+	}
+	return f(name.lower)
+}
+
+// A requestHeader is net/http's. Its Get would look for the canonical form of what is in it already.
+type requestHeader http.Header
+
+func (h requestHeader) get(name headerName) string {
+	for _, spelling := range [...]string{name.canonical, name.lower} {
+		if values := h[spelling]; len(values) > 0 {
+			return values[0]
+		}
+	}
+	return ""
+}
+
+// firstRead bounds what is allocated for a body before any of it came: a header costs a flooder nothing.
+const firstRead = 64 << 10
+
+// growth bounds what is allocated for what a header promises, as a multiple of what has come.
+const growth = 16
+
+// readBody reads a body whole, up to limit. Length is what the header says, -1 where it doesn't. With an error it returns what
+// it has read so far.
+func readBody(r io.Reader, length, limit int64) ([]byte, error) {
+	if r == nil {
+		return nil, nil
+	}
+	size := int64(4 << 10)
+	if length >= 0 {
+		size = min(length, firstRead)
+	}
+	buf := make([]byte, 0, size+1) // one more, to find the end without growing
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > limit:
+			return buf, tooLarge(limit)
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return buf, fmt.Errorf("%w: %w", ErrBodyTooLarge, err)
+			}
+			return buf, fmt.Errorf("%w: %w", ErrBodyUnreadable, err)
+		}
+		if len(buf) == cap(buf) {
+			size := 2 * int64(cap(buf))
+			if length > size {
+				size = min(length, growth*int64(cap(buf)))
+			}
+			grown := make([]byte, len(buf), min(size, limit)+1)
+			copy(grown, buf)
+			buf = grown
+		}
+	}
+}
+
+// explainLength says where a signature can't match because the body isn't what was sent.
+func explainLength(err error, promised int64, read int) error {
+	if promised < 0 || promised == int64(read) || !errors.Is(err, walletcrew.ErrSignatureMismatch) {
+		return err
+	}
+	return fmt.Errorf("%w: Content-Length says %d bytes, and %d were left to read: something before has read or changed the body",
+		err, promised, read)
+}

@@ -1,0 +1,89 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/answer"
+)
+
+// What can be wrong with a delivery, besides the signature's errors ([walletcrew.ErrMissingSignature],
+// [walletcrew.ErrMalformedSignature], [walletcrew.ErrSignatureMismatch]) and [walletcrew.ErrInvalidPayload]. Use [errors.Is];
+// [StatusCode] says what to answer.
+var (
+	// ErrBodyTooLarge: the body is over the limit, see WithMaxBodyBytes.
+	ErrBodyTooLarge = errors.New("verifier: the body is too large")
+	// ErrMethodNotAllowed: a delivery is a POST.
+	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
+	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw
+	// bytes, and nothing is decompressed that isn't verified.
+	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding: nothing between the platform and here may compress it")
+	// ErrUnknownTenant: the source has no secrets for the tenant in the header. A source may return
+	// it, too.
+	ErrUnknownTenant = errors.New("verifier: there are no secrets for the tenant")
+	// ErrEventNameMismatch: the header names another event than the signed body does.
+	ErrEventNameMismatch = errors.New("verifier: the event name in the header is not the one in the signed body")
+	// ErrSecretsUnavailable: the source failed, so that nothing can be said about the signature. It
+	// wraps the source's error.
+	ErrSecretsUnavailable = errors.New("verifier: the secrets can't be had")
+	// ErrBodyUnreadable: the body broke off, or didn't come in time. It wraps the cause.
+	ErrBodyUnreadable = errors.New("verifier: the body can't be read")
+)
+
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w: the limit is %d bytes, see WithMaxBodyBytes", ErrBodyTooLarge, limit)
+}
+
+// unavailable is the error of a source that failed.
+func unavailable(err error) error {
+	if errors.Is(err, ErrUnknownTenant) {
+		return err // it didn't fail: it knows that there is none
+	}
+	return fmt.Errorf("%w: %w", ErrSecretsUnavailable, err)
+}
+
+// StatusCode says what to answer for an error of this package, or of your function's:
+//
+//   - 204 for nil, and for a receiver.Discard
+//   - 400 for a body or a name that can't be right
+//   - 401 without a valid signature
+//   - 405, 408, 413 and 415 for their kinds
+//   - 503 where the receiver can't tell, and for a receiver.Temporary, so that the platform delivers again
+//   - 500 for any other error
+func StatusCode(err error) int {
+	is := func(targets ...error) bool {
+		for _, target := range targets {
+			if errors.Is(err, target) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return http.StatusNoContent
+	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
+		return http.StatusServiceUnavailable
+	case is(walletcrew.ErrMissingSignature, walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch, ErrUnknownTenant):
+		return http.StatusUnauthorized
+	case is(ErrMethodNotAllowed):
+		return http.StatusMethodNotAllowed
+	case is(ErrEncodingNotSupported):
+		return http.StatusUnsupportedMediaType
+	case is(ErrBodyTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case is(ErrBodyUnreadable) && is(os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout
+	case is(ErrBodyUnreadable, walletcrew.ErrInvalidPayload, ErrEventNameMismatch):
+		return http.StatusBadRequest
+	case answer.IsDiscarded(err): // of your function's: what comes before is never acknowledged, whatever it wraps
+		return http.StatusNoContent
+	case is(context.DeadlineExceeded, context.Canceled) || answer.IsTemporary(err):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
