@@ -1,0 +1,200 @@
+package walletcrew
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// A call is one call of a method of the client: its attempts, and what came of the last.
+type call struct {
+	client *Client
+	ctx    context.Context
+	method string
+	url    string
+	path   string
+
+	attempts int
+	began    time.Time // the attempt under way
+	header   http.Header
+	body     []byte
+	err      error // of the last attempt: *APIError, or what prevented an answer
+	maybe    bool  // an attempt that failed may have been carried out
+}
+
+func (c *Client) newCall(ctx context.Context, method, path string) *call {
+	// Not url.JoinPath, which would resolve what an id holds.
+	path = "/api/" + url.PathEscape(c.tenantID) + "/" + path
+	plain, _, _ := strings.Cut(path, "?")
+	base := strings.TrimSuffix(c.base.String(), "/")
+	return &call{client: c, ctx: ctx, method: method, url: base + path, path: strings.TrimSuffix(c.base.EscapedPath(), "/") + plain}
+}
+
+// run sends the request, again where that is safe, on top of go-retryablehttp: it brings the loop, we the policy. Its own would
+// retry POST, wait as long as it is told and without jitter, and close idle connections that aren't ours (see hiddenTransport).
+func (a *call) run(req *retryablehttp.Request) error {
+	if err := a.ctx.Err(); err != nil {
+		return err
+	}
+	loop := retryablehttp.Client{
+		HTTPClient:     a.client.http,
+		RetryMax:       a.client.maxRetries,
+		RetryWaitMin:   a.client.minWait,
+		RetryWaitMax:   a.client.maxWait,
+		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { a.began = time.Now() },
+		CheckRetry:     a.finished,
+		Backoff:        a.wait,
+		ErrorHandler:   retryablehttp.PassthroughErrorHandler,
+	}
+	_, err := loop.Do(req) //nolint:bodyclose // finished has read and closed it
+	switch ctxErr := a.ctx.Err(); {
+	case ctxErr == nil || err == nil:
+		return a.err
+	case a.err == nil || errors.Is(a.err, ctxErr):
+		return ctxErr
+	default: // it ended during a wait
+		return fmt.Errorf("%w; the last attempt: %w", ctxErr, a.err)
+	}
+}
+
+// finished is called after each attempt: it takes the answer in and says whether to try again.
+func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	a.attempts++
+	a.header, a.body, a.err = nil, nil, nil
+	redirectRefused := resp != nil && err != nil // by the user's policy; the body is closed
+	if err == nil {
+		a.header = resp.Header
+		a.body, a.err = a.read(resp)
+	} else {
+		a.err = withoutURL(err)
+	}
+	a.logAttempt(resp)
+	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.attempts > 1 {
+		a.err = nil // an attempt before deleted it, and its answer was lost
+	}
+	if a.err == nil {
+		return false, nil
+	}
+	safe := certainlyNotDone(resp, a.err)
+	a.maybe = a.maybe || !safe && !readOnly(a.method)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return !redirectRefused && a.transient(resp) && (safe || idempotent(a.method)) && a.bearable(), nil
+}
+
+// withoutURL takes off what net/http puts before an error, since ours says method and path itself.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// transient reports whether the failure is of a kind that passes.
+func (a *call) transient(resp *http.Response) bool {
+	if api, ok := errors.AsType[*APIError](a.err); ok {
+		switch api.StatusCode {
+		case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return api.StatusCode >= 520 && api.StatusCode <= 524 // Cloudflare's
+	}
+	if errors.Is(a.err, errAnswerTooLarge) {
+		return false
+	}
+	if resp != nil {
+		return true // the connection broke within the body
+	}
+	// Not a wrong certificate, or a scheme that isn't one: the policy looks for them in a *url.Error.
+	again, _ := retryablehttp.DefaultRetryPolicy(context.Background(), nil, &url.Error{Err: a.err})
+	return again
+}
+
+// bearable reports whether the server asks for no longer wait than the client may wait.
+func (a *call) bearable() bool {
+	api, ok := errors.AsType[*APIError](a.err)
+	return !ok || api.RetryAfter <= a.client.maxWait
+}
+
+func readOnly(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// idempotent: to send it twice does what sending it once does. PATCH here sets members to values.
+func idempotent(method string) bool {
+	return readOnly(method) || method == http.MethodPatch || method == http.MethodDelete
+}
+
+// certainlyNotDone reports whether the server certainly didn't act on the request: it refused it, or never got it.
+func certainlyNotDone(resp *http.Response, err error) bool {
+	if resp != nil { // "303 See Other" is what follows an act
+		return resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != http.StatusSeeOther
+	}
+	// Only what is known from the error itself: a transport of the user's may not tell httptrace anything.
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && (op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "socks connect")
+}
+
+// wait is the time before the next attempt: full jitter, so that replicas that failed together don't come back together.
+func (a *call) wait(minWait, maxWait time.Duration, retry int, _ *http.Response) time.Duration {
+	ceiling := minWait << min(retry, 30)
+	if ceiling > maxWait || ceiling < minWait {
+		ceiling = maxWait
+	}
+	wait := randomBelow(ceiling)
+	if api, ok := errors.AsType[*APIError](a.err); ok && api.RetryAfter > 0 {
+		wait = api.RetryAfter + randomBelow(min(minWait, maxWait-api.RetryAfter))
+	}
+	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
+		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
+	return wait
+}
+
+func randomBelow(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return rand.N(d) //nolint:gosec // jitter, not a secret
+}
+
+func (a *call) logAttempt(resp *http.Response) {
+	if !a.client.log.Enabled(a.ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts),
+		slog.Duration("duration", time.Since(a.began)),
+	}
+	if resp != nil {
+		attrs = append(attrs, slog.Int("status", resp.StatusCode))
+	}
+	if _, ok := errors.AsType[*APIError](a.err); !ok && a.err != nil {
+		attrs = append(attrs, slog.String("error", a.client.hide(a.err.Error())))
+	}
+	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: request", attrs...)
+}
+
+// failed completes the error of the call.
+func (a *call) failed(err error) error {
+	if api, ok := err.(*APIError); ok { //nolint:errorlint // only where it is the error itself, not where a context's wraps it
+		api.outcomeUnknown = a.maybe
+		return api
+	}
+	hide := a.client.hide
+	if cause, text := err, err.Error(); hide(text) != text {
+		err = &hiddenError{hide(text), func(target error) bool { return errors.Is(cause, target) }}
+	}
+	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: err, path: hide(a.path), outcomeUnknown: a.maybe}
+}
