@@ -27,39 +27,41 @@ const (
 var errAnswerTooLarge = fmt.Errorf("the answer's body is over %d MiB", maxAnswerBytes>>20)
 
 // read reads and closes the body: all of a 2xx, the beginning of anything else, which becomes an *APIError.
-func (a *call) read(resp *http.Response) ([]byte, error) {
+func (a *call) read(resp *http.Response) (Response, error) {
+	answer := Response{Header: resp.Header}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusSwitchingProtocols { // no timeout and no context ends the reading of what follows
 		_ = resp.Body.Close()
 		resp.Body = http.NoBody
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		limit := maxErrorBodyBytes + a.client.keySpan
+		limit := maxErrorBodyBytes + a.client.key.span()
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(limit))) // what came serves
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBodyBytes)      // so that the connection can be used again
-		text := a.client.hide(string(body))
+		text := a.client.key.hide(string(body))
 		if len(body) == limit { // half a key may be left at the end
-			text = text[:max(0, len(text)-a.client.keySpan)]
+			text = text[:max(0, len(text)-a.client.key.span())]
 		}
 		text = text[:min(len(text), maxErrorBodyBytes)]
 		e := newAPIError(resp, []byte(text))
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
-		e.redact(a.client.hide)
-		return nil, e
+		e.redact(a.client.key.hide)
+		return answer, e
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("the answer was a success, but its body can't be read: %w", err)
+		return answer, fmt.Errorf("the answer was a success, but its body can't be read: %w", err)
 	}
 	if len(body) > maxAnswerBytes {
-		return nil, errAnswerTooLarge
+		return answer, errAnswerTooLarge
 	}
-	return body, nil
+	answer.Body = body
+	return answer, nil
 }
 
 // notJSON names what came instead of the API's JSON, and from where: a login page, say. "" where it says that it is JSON.
 func (a *call) notJSON() string {
-	kind := a.header.Get("Content-Type")
+	kind := a.answer.Header.Get("Content-Type")
 	if kind == "" || strings.Contains(strings.ToLower(kind), "json") {
 		return ""
 	}

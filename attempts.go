@@ -26,10 +26,9 @@ type call struct {
 
 	attempts int
 	began    time.Time // the attempt under way
-	header   http.Header
-	body     []byte
-	err      error // of the last attempt: *APIError, or what prevented an answer
-	maybe    bool  // an attempt that failed may have been carried out
+	answer   Response  // to the last attempt, unless err says what is wrong
+	err      error     // of the last attempt: *APIError, or what prevented an answer
+	maybe    bool      // an attempt that failed may have been carried out
 }
 
 func (c *Client) newCall(ctx context.Context, method, path string) *call {
@@ -70,11 +69,9 @@ func (a *call) run(req *retryablehttp.Request) error {
 // finished is called after each attempt: it takes the answer in and says whether to try again.
 func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	a.attempts++
-	a.header, a.body, a.err = nil, nil, nil
 	redirectRefused := resp != nil && err != nil // by the user's policy; the body is closed
 	if err == nil {
-		a.header = resp.Header
-		a.body, a.err = a.read(resp)
+		a.answer, a.err = a.read(resp)
 	} else {
 		a.err = withoutURL(err)
 	}
@@ -158,7 +155,7 @@ func (a *call) wait(minWait, maxWait time.Duration, retry int, _ *http.Response)
 		wait = api.RetryAfter + randomBelow(min(minWait, maxWait-api.RetryAfter))
 	}
 	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
-		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
+		slog.String("method", a.method), slog.String("path", a.client.key.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
 	return wait
 }
 
@@ -174,14 +171,14 @@ func (a *call) logAttempt(resp *http.Response) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", a.method), slog.String("path", a.client.hide(a.path)), slog.Int("attempt", a.attempts),
+		slog.String("method", a.method), slog.String("path", a.client.key.hide(a.path)), slog.Int("attempt", a.attempts),
 		slog.Duration("duration", time.Since(a.began)),
 	}
 	if resp != nil {
 		attrs = append(attrs, slog.Int("status", resp.StatusCode))
 	}
 	if _, ok := errors.AsType[*APIError](a.err); !ok && a.err != nil {
-		attrs = append(attrs, slog.String("error", a.client.hide(a.err.Error())))
+		attrs = append(attrs, slog.String("error", a.client.key.hide(a.err.Error())))
 	}
 	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: request", attrs...)
 }
@@ -192,7 +189,7 @@ func (a *call) failed(err error) error {
 		api.outcomeUnknown = a.maybe
 		return api
 	}
-	hide := a.client.hide
+	hide := a.client.key.hide
 	if cause, text := err, err.Error(); hide(text) != text {
 		err = &hiddenError{hide(text), func(target error) bool { return errors.Is(cause, target) }}
 	}

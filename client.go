@@ -34,9 +34,7 @@ type Client struct {
 	tenantID   string
 	base       *url.URL
 	http       *http.Client
-	authorize  func(http.Header)   // a closure, so that printing the client can't print the key
-	hide       func(string) string // takes the key out of a text
-	keySpan    int                 // bytes of a text that the key takes at most; 0 without a key
+	key        apiKey
 	userAgent  string
 	maxRetries int
 	minWait    time.Duration
@@ -50,23 +48,16 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {
 		return nil, err
 	}
-	base, err := url.Parse(ProductionURL)
-	if err != nil {
-		return nil, err
-	}
 	c := &Client{
 		tenantID:   tenantID,
-		base:       base,
 		http:       &http.Client{Timeout: defaultTimeout},
-		authorize:  func(http.Header) {},
-		hide:       func(s string) string { return s },
 		userAgent:  userAgent(),
 		maxRetries: 3,
 		minWait:    500 * time.Millisecond,
 		maxWait:    30 * time.Second,
 		log:        slog.New(slog.DiscardHandler),
 	}
-	for _, opt := range opts {
+	for _, opt := range append([]Option{WithBaseURL(ProductionURL)}, opts...) {
 		if err := opt(c); err != nil {
 			return nil, err
 		}
@@ -79,13 +70,12 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 // NewClientFromEnv returns a client for the tenant WALLETCREW_TENANT_ID with the key WALLETCREW_API_KEY, both required, on the
 // server WALLETCREW_BASE_URL (optional). The options are applied after these.
 func NewClientFromEnv(opts ...Option) (*Client, error) {
-	fromEnv := []Option{}
 	for _, name := range []string{"WALLETCREW_TENANT_ID", "WALLETCREW_API_KEY"} {
 		if os.Getenv(name) == "" {
 			return nil, fmt.Errorf("walletcrew: the environment variable %s is not set", name)
 		}
 	}
-	fromEnv = append(fromEnv, WithAPIKey(os.Getenv("WALLETCREW_API_KEY")))
+	fromEnv := []Option{WithAPIKey(os.Getenv("WALLETCREW_API_KEY"))}
 	if base := os.Getenv("WALLETCREW_BASE_URL"); base != "" {
 		fromEnv = append(fromEnv, WithBaseURL(base))
 	}
@@ -106,23 +96,23 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if err := checkPath(path); err != nil {
 		return err
 	}
-	return c.send(ctx, method, path, in, func(body []byte, header http.Header) error {
+	return c.send(ctx, method, path, in, func(answer Response) error {
 		if r, ok := out.(*Response); ok && r != nil {
-			*r = Response{Header: header, Body: body}
+			*r = answer
 			return nil
 		}
-		if out == nil || len(bytes.TrimSpace(body)) == 0 {
+		if out == nil || len(bytes.TrimSpace(answer.Body)) == 0 {
 			return nil
 		}
-		if err := json.Unmarshal(body, out); err != nil {
+		if err := json.Unmarshal(answer.Body, out); err != nil {
 			return jsonError(err)
 		}
 		return nil
 	})
 }
 
-// send is the one way out. Path is relative to the tenant and escaped. Take gets the body of a 2xx, all of it, and may be nil.
-func (c *Client) send(ctx context.Context, method, path string, in any, take func(body []byte, header http.Header) error) error {
+// send is the one way out. Path is relative to the tenant and escaped. Take gets the answer of a 2xx, and may be nil.
+func (c *Client) send(ctx context.Context, method, path string, in any, take func(answer Response) error) error {
 	var body any
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -141,7 +131,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
-	c.authorize(req.Header)
+	c.key.authorize(req.Header)
 
 	if err := a.run(req); err != nil {
 		return a.failed(err)
@@ -149,7 +139,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 	if take == nil {
 		return nil
 	}
-	if err := take(a.body, a.header); err != nil {
+	if err := take(a.answer); err != nil {
 		a.maybe = a.maybe || !readOnly(method)
 		return a.failed(fmt.Errorf("the answer was a success, but its body can't be decoded: %w%s", decodeError(err), a.notJSON()))
 	}

@@ -29,9 +29,7 @@ func WithAPIKey(key string) Option {
 		if len(key) > maxKeyBytes {
 			return errors.New("walletcrew: the API key is too long for a header")
 		}
-		c.authorize = func(h http.Header) { h.Set(headerAPIKey, key) }
-		c.hide = hider(key)
-		c.keySpan = longestSpelling * len(key)
+		c.key = func() string { return key }
 		return nil
 	}
 }
