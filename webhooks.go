@@ -148,9 +148,9 @@ func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*Webhook
 		}
 	}
 	list := &WebhookList{}
-	err := s.client.send(ctx, http.MethodGet, path, nil, func(body []byte, header http.Header) error {
-		list.ContinuationToken = header.Get(headerContinuation)
-		return decodeList(body, &list.Webhooks)
+	err := s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
+		list.ContinuationToken = answer.Header.Get(headerContinuation)
+		return decodeList(answer.Body, &list.Webhooks)
 	})
 	if err != nil {
 		return nil, err
@@ -221,22 +221,22 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 	if patch.Description != nil {
 		body.Description = description(*patch.Description)
 	}
-	var answer struct {
+	var patched struct {
 		Webhook
 		Enabled *bool `json:"enabled"`
 	}
 	whole := false
-	err = s.client.send(ctx, http.MethodPatch, path, body, func(body []byte, _ http.Header) error {
-		w := &answer.Webhook
-		whole = decodeAnswer(body, &answer) == nil && w.ID != "" && w.Endpoint != "" && len(w.Events) > 0 && w.SignatureSecret != "" && answer.Enabled != nil
+	err = s.client.send(ctx, http.MethodPatch, path, body, func(answer Response) error {
+		w := &patched.Webhook
+		whole = decodeAnswer(answer.Body, &patched) == nil && w.ID != "" && w.Endpoint != "" && len(w.Events) > 0 && w.SignatureSecret != "" && patched.Enabled != nil
 		return nil // the patch was taken; what the answer lacks can be asked for
 	})
 	if err != nil {
 		return nil, err
 	}
 	if whole {
-		answer.Webhook.Enabled = *answer.Enabled
-		return &answer.Webhook, nil
+		patched.Webhook.Enabled = *patched.Enabled
+		return &patched.Webhook, nil
 	}
 	w, err := s.Get(ctx, id)
 	if err != nil {
@@ -258,8 +258,8 @@ func (s *WebhooksService) Delete(ctx context.Context, id string) error {
 // exchange is for the calls that are answered with one webhook.
 func (s *WebhooksService) exchange(ctx context.Context, method, path string, in any) (*Webhook, error) {
 	w := &Webhook{}
-	err := s.client.send(ctx, method, path, in, func(body []byte, _ http.Header) error {
-		if err := decodeAnswer(body, w); err != nil {
+	err := s.client.send(ctx, method, path, in, func(answer Response) error {
+		if err := decodeAnswer(answer.Body, w); err != nil {
 			return err
 		}
 		if w.ID == "" {

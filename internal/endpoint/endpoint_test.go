@@ -14,7 +14,7 @@ func TestSame(t *testing.T) {
 	for _, same := range []string{url, "https://SHOP.example/hook?a=b", "https://shop.example:443/hook?a=b"} {
 		assert.True(t, endpoint.Same(url, same), same)
 	}
-	for _, other := range []string{"", "https://shop.example/hook", "http://shop.example/hook?a=b", "https://shop.example:8443/hook?a=b", "https://shop.example/Hook?a=b", "https://shop.example/hook/?a=b", ":"} {
+	for _, other := range []string{"", "https://shop.example/hook", "https://shop.example/hook?a=c", "http://shop.example/hook?a=b", "https://shop.example:8443/hook?a=b", "https://shop.example/Hook?a=b", "https://shop.example/hook/?a=b", ":"} {
 		assert.False(t, endpoint.Same(url, other), other)
 	}
 	assert.True(t, endpoint.Same("https://shop.example", "https://shop.example/"))

@@ -1,4 +1,4 @@
-package walletcrew_test
+package repotest_test
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// imports are what a snippet may use without saying so.
+// snippetImports are what a snippet may use without saying so.
 var snippetImports = map[string]string{
 	"bytes": "bytes", "context": "context", "errors": "errors", "io": "io", "http": "net/http", "httptest": "net/http/httptest", "log": "log", "os": "os",
 	"testing": "testing", "walletcrew": "github.com/thewalletcrew/walletcrew-go",
@@ -42,28 +42,32 @@ func handle(context.Context, *walletcrew.Event) error        { return nil }
 
 func TestEveryGoSnippetOfTheDocumentsCompiles(t *testing.T) {
 	t.Parallel()
-	root, err := os.Getwd()
+	module, err := filepath.Abs(root)
 	require.NoError(t, err)
 	overlay := map[string]string{}
-	var packages []string
-	for _, document := range []string{"README.md"} {
+	var programs []string
+	documents, err := filepath.Glob(root + "/docs/*.md")
+	require.NoError(t, err)
+	for _, document := range append(documents, root+"/README.md") {
 		text, err := os.ReadFile(document)
 		require.NoError(t, err)
 		for i, match := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 			name := fmt.Sprintf("zz_%s_%d", strings.ToLower(strings.TrimSuffix(filepath.Base(document), ".md")), i)
 			file := filepath.Join(t.TempDir(), "main.go")
 			require.NoError(t, os.WriteFile(file, []byte(program(t, match[1])), 0o600))
-			overlay[filepath.Join(root, "examples", name, "main.go")] = file
-			packages = append(packages, "./examples/"+name)
+			overlay[filepath.Join(module, "examples", name, "main.go")] = file
+			programs = append(programs, "./examples/"+name)
 		}
 	}
-	require.NotEmpty(t, packages)
+	require.NotEmpty(t, programs)
 	replace, err := json.Marshal(map[string]any{"Replace": overlay})
 	require.NoError(t, err)
 	overlayFile := filepath.Join(t.TempDir(), "overlay.json")
 	require.NoError(t, os.WriteFile(overlayFile, replace, 0o600))
 
-	out, err := exec.CommandContext(t.Context(), "go", append([]string{"build", "-overlay", overlayFile}, packages...)...).CombinedOutput()
+	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-overlay", overlayFile}, programs...)...)
+	build.Dir = module
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, "a snippet doesn't compile:\n%s", out)
 }
 

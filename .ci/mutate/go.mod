@@ -1,3 +1,0 @@
-module github.com/thewalletcrew/walletcrew-go/.ci/mutate
-
-go 1.26

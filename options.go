@@ -1,0 +1,126 @@
+package walletcrew
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// An Option is passed to [NewClient].
+type Option func(*Client) error
+
+// WithAPIKey authenticates with the header X-API-KEY. A key belongs to one tenant; reading webhooks takes the scope
+// Webhook.Read, changing them Webhook.Write. An empty key is an error, so that a variable that isn't set is noticed at start.
+func WithAPIKey(key string) Option {
+	return func(c *Client) error {
+		if key == "" {
+			return errors.New("walletcrew: the API key is empty")
+		}
+		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return errors.New("walletcrew: the API key holds a space, a line break or another character that no header can carry")
+		}
+		if len(key) > maxKeyBytes {
+			return errors.New("walletcrew: the API key is too long for a header")
+		}
+		c.key = func() string { return key }
+		return nil
+	}
+}
+
+// WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
+// and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
+// Without this option the client uses http.DefaultTransport and gives each attempt 30 seconds.
+func WithHTTPClient(hc *http.Client) Option {
+	return func(c *Client) error {
+		if hc == nil {
+			return errors.New("walletcrew: the http.Client is nil")
+		}
+		c.http = hc
+		return nil
+	}
+}
+
+// WithBaseURL calls another server than [ProductionURL], such as [StagingURL]. It must be https; http is taken for loopback
+// hosts only.
+func WithBaseURL(rawURL string) Option {
+	return func(c *Client) error {
+		u, err := url.Parse(rawURL)
+		switch {
+		case err != nil:
+			return errors.New("walletcrew: the base URL can't be parsed")
+		case u.Hostname() == "": // not quoted: "user:password@host" is read like this
+			return errors.New("walletcrew: the base URL has no host: write it like " + ProductionURL)
+		case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+			return fmt.Errorf("walletcrew: the base URL of the host %q isn't https, and the API key must not travel in the clear (http is for loopback hosts only)", u.Host)
+		case u.User != nil || strings.ContainsAny(rawURL, "?#"):
+			return fmt.Errorf("walletcrew: the base URL of the host %q has credentials, a query or a fragment", u.Host)
+		}
+		c.base = u
+		return nil
+	}
+}
+
+// WithUserAgent puts product, such as "shop/1.4", before the SDK's own name in the User-Agent header.
+func WithUserAgent(product string) Option {
+	return func(c *Client) error {
+		if strings.ContainsFunc(product, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
+			return errors.New("walletcrew: the user agent holds characters that no header can carry")
+		}
+		c.userAgent = strings.TrimSpace(product + " " + c.userAgent)
+		return nil
+	}
+}
+
+// WithRetries sets how often a failed request is sent again at most (default 3; 0 turns retries off) and the bounds of the wait
+// before each: a random time below minWait, doubled for each attempt, never more than maxWait (default 500 ms and 30 s). What
+// the server asks for with Retry-After is kept to; if that is more than maxWait, the call ends at once with an [APIError] whose
+// RetryAfter says how long. A negative number, or minWait over maxWait, is an error.
+func WithRetries(max int, minWait, maxWait time.Duration) Option {
+	return func(c *Client) error {
+		if max < 0 || minWait < 0 || maxWait < minWait {
+			return fmt.Errorf("walletcrew: WithRetries(%d, %v, %v): none may be negative, nor the least wait over the most", max, minWait, maxWait)
+		}
+		c.maxRetries, c.minWait, c.maxWait = max, minWait, maxWait
+		return nil
+	}
+}
+
+// WithLogger logs each attempt and each wait, at debug level: never the key, a secret or a body. Nil logs nothing, as does
+// leaving the option out.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *Client) error {
+		if l != nil {
+			c.log = l
+		}
+		return nil
+	}
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// userAgent names the SDK with its version, as far as the build knows it.
+func userAgent() string {
+	const module = "github.com/thewalletcrew/walletcrew-go"
+	version := "devel"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range append(info.Deps, &info.Main) {
+			if m.Path == module && m.Version != "" && m.Version != "(devel)" {
+				version = m.Version
+			}
+		}
+	}
+	return fmt.Sprintf("walletcrew-go/%s (%s; %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
