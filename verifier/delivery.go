@@ -55,11 +55,12 @@ func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
 		return d, err
 	}
 	d.Body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes)
-	d.Read = time.Since(began)
+	read := time.Now()
+	d.Read = read.Sub(began)
 	if err != nil {
 		return d, err
 	}
-	if err := v.accept(r.Context(), d, sig); err != nil {
+	if err := v.accept(r.Context(), d, sig, read); err != nil {
 		return d, explainLength(err, r.ContentLength, len(d.Body))
 	}
 	return d, nil
@@ -86,7 +87,7 @@ func (v *Verifier) DeliveryFrom(ctx context.Context, header func(name string) st
 	case int64(len(body)) > v.maxBodyBytes:
 		return d, tooLarge(v.maxBodyBytes)
 	}
-	return d, v.accept(ctx, d, sig)
+	return d, v.accept(ctx, d, sig, time.Now())
 }
 
 // Event is [Verifier.Delivery] for callers who only need the event.
@@ -102,8 +103,7 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
-func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature) error {
-	began := time.Now()
+func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, began time.Time) error {
 	secret, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
 	verified := time.Now()
 	d.Verify = verified.Sub(began)

@@ -19,13 +19,13 @@ import (
 const (
 	looksAtOnce  = 5                // besides the first
 	lookEvery    = 30 * time.Second // then
-	pauseAfter   = time.Second      // after a look that failed
-	longestPause = 10 * time.Minute
+	pauseAfter   = time.Second      // after a look that failed; or what the API asks for,
+	longestPause = 10 * time.Minute // but no longer
 	lookTimeout  = 10 * time.Second
 	together     = 100 * time.Millisecond // a look that began so shortly before counts as new; after that, a webhook may have been made
-	reviewAfter  = 10 * time.Minute       // the list is looked at again, so that a deleted webhook's secret comes to be refused,
-	staleAfter   = 2 * reviewAfter        // and from then on a delivery waits for that look,
-	staleWait    = 3 * time.Second        // but no longer than this
+	reviewAfter  = 10 * time.Minute       // then the list is looked at again; a delivery waits for that
+	staleAfter   = 20 * time.Minute       // from then on,
+	staleWait    = 3 * time.Second        // but no longer
 )
 
 // FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
@@ -34,24 +34,17 @@ const (
 //
 // It lists the webhooks when the first delivery comes, and keeps their secrets in memory.
 //
-//   - When no secret fits, it lists again, so that a webhook made a moment ago is found. Anyone can send what doesn't fit: so it
-//     does that at most 5 times in a row, and then once each 30 seconds. For that long, a new webhook's deliveries may be refused
-//     (401). Concurrent deliveries share one call.
-//   - A call that failed doesn't count. A pause follows: a second, or what the API asks for with Retry-After, 10 minutes at most.
-//   - When a delivery comes and the list is over 10 minutes old, it lists again in the background, so that the secret of a deleted
-//     webhook comes to be refused. If the list is over 20 minutes old, that delivery waits for the new one, 3 seconds at most, and
-//     only while the API is well.
-//
-// While the API can't be reached, the secrets it has stay in use. If it never had any, deliveries are answered with
-// [ErrSecretsUnavailable] (503).
+//   - When no secret fits, it lists again, at most 5 times in a row and then once each 30 seconds, since anyone can send what doesn't
+//     fit. For that long, the deliveries of a new webhook may be refused (401). Concurrent deliveries share one call.
+//   - After a call that failed, which doesn't count, it pauses for a second, or for what the API asks for with Retry-After, 10 minutes
+//     at most. The secrets it has stay in use. If it never had any, deliveries get [ErrSecretsUnavailable] (503).
+//   - If the list is over 10 minutes old when a delivery comes, it lists again in the background, so that the secret of a deleted
+//     webhook comes to be refused. If it is over 20 minutes old, that delivery waits for the new list, 3 seconds at most, and only while
+//     the API is well.
 func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
-	s := &apiSource{tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
+	s := &apiSource{client: client, tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
 	for _, opt := range opts {
 		opt(s)
-	}
-	if client != nil {
-		s.tenant = client.TenantID()
-		s.list = func(ctx context.Context) ([]walletcrew.Secret, error) { return listSecrets(ctx, client, s.endpoint) }
 	}
 	return s
 }
@@ -63,26 +56,9 @@ type APIOption func(*apiSource)
 // host ignores case. Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
 func ForEndpoint(url string) APIOption { return func(s *apiSource) { s.endpoint = &url } }
 
-// listSecrets returns the secrets of the webhooks with the endpoint, of all if it is nil.
-func listSecrets(ctx context.Context, client *walletcrew.Client, url *string) ([]walletcrew.Secret, error) {
-	var secrets []walletcrew.Secret
-	seen := map[walletcrew.Secret]bool{"": true}
-	for w, err := range client.Webhooks.All(ctx, nil) {
-		if err != nil {
-			return nil, err
-		}
-		if !seen[w.SignatureSecret] && (url == nil || endpoint.Same(w.Endpoint, *url)) {
-			seen[w.SignatureSecret] = true
-			secrets = append(secrets, w.SignatureSecret)
-		}
-	}
-	return secrets, nil
-}
-
 type apiSource struct {
-	tenant   string
-	endpoint *string // nil for all
-	list     func(context.Context) ([]walletcrew.Secret, error)
+	client   *walletcrew.Client
+	endpoint *string       // nil for all
 	tokens   *rate.Limiter // of looks after the first; one that failed costs none
 
 	mu       sync.Mutex
@@ -90,13 +66,13 @@ type apiSource struct {
 	listed   time.Time
 	under    chan struct{} // closed when the look under way has ended; nil if there is none
 	lookedAt time.Time     // when the last look began
-	failed   time.Time
-	failure  error // of the last look
+	failure  error         // of the last look
+	pause    time.Time     // its end
 }
 
 func (s *apiSource) check() error {
 	switch {
-	case s.list == nil:
+	case s.client == nil:
 		return errors.New("verifier: FromAPI: the client is nil")
 	case s.endpoint != nil && *s.endpoint == "":
 		return errors.New("verifier: FromAPI: the endpoint is empty")
@@ -104,7 +80,7 @@ func (s *apiSource) check() error {
 	return nil
 }
 
-func (s *apiSource) scope(string) string { return tenantScope(s.tenant) }
+func (s *apiSource) scope(string) string { return tenantScope(s.client.TenantID()) }
 
 // Format writes the same whatever the verb.
 func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }
@@ -143,7 +119,7 @@ func (s *apiSource) exhausted() bool { return s.tokens.Tokens() < 1 }
 func (s *apiSource) current(asked time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.lookedAt.Before(asked.Add(-together)) || s.under == nil && (s.exhausted() || s.pausing())
+	return !s.lookedAt.Before(asked.Add(-together)) || s.under == nil && (s.exhausted() || time.Now().Before(s.pause))
 }
 
 func (s *apiSource) explain(err error) error {
@@ -180,18 +156,10 @@ func (s *apiSource) await(ctx context.Context) ([]walletcrew.Secret, error) {
 	return s.secrets(), nil
 }
 
-func (s *apiSource) pausing() bool {
-	pause := pauseAfter
-	if api, ok := errors.AsType[*walletcrew.APIError](s.failure); ok {
-		pause = max(pause, min(api.RetryAfter, longestPause))
-	}
-	return s.failure != nil && time.Since(s.failed) < pause
-}
-
 // look returns the look under way, or begins one; nil during a pause. It belongs to no delivery, and takes nothing of the context of
 // the one that asked for it. S.mu is held.
 func (s *apiSource) look() chan struct{} {
-	if s.under != nil || s.pausing() {
+	if s.under != nil || time.Now().Before(s.pause) {
 		return s.under
 	}
 	ended := make(chan struct{})
@@ -217,11 +185,30 @@ func (s *apiSource) end(secrets []walletcrew.Secret, err error) {
 	defer s.mu.Unlock()
 	s.under, s.failure = nil, err
 	if err != nil {
-		s.failed = time.Now()
+		pause := pauseAfter
+		if api, ok := errors.AsType[*walletcrew.APIError](err); ok {
+			pause = max(pause, min(api.RetryAfter, longestPause))
+		}
+		s.pause = time.Now().Add(pause)
 		return
 	}
 	if s.secrets != nil {
 		s.tokens.Allow()
 	}
 	s.listed, s.secrets = time.Now(), func() []walletcrew.Secret { return secrets }
+}
+
+func (s *apiSource) list(ctx context.Context) ([]walletcrew.Secret, error) {
+	var secrets []walletcrew.Secret
+	seen := map[walletcrew.Secret]bool{"": true}
+	for w, err := range s.client.Webhooks.All(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		if !seen[w.SignatureSecret] && (s.endpoint == nil || endpoint.Same(w.Endpoint, *s.endpoint)) {
+			seen[w.SignatureSecret] = true
+			secrets = append(secrets, w.SignatureSecret)
+		}
+	}
+	return secrets, nil
 }
