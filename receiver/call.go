@@ -109,7 +109,7 @@ func (c *call) handle() {
 		c.finish()
 		return
 	}
-	if key == "" || c.handler.claims == nil {
+	if key == "" {
 		c.run(nil)
 		return
 	}
@@ -129,7 +129,7 @@ func (c *call) handle() {
 func (c *call) inTime() bool {
 	err := c.ctx.Err()
 	if err != nil {
-		c.out.unavailable(TimedOut, fmt.Errorf("receiver: the time was up before the function was called: %w", err))
+		c.out.late("the time was up before the function was called", err)
 	}
 	return err == nil
 }
@@ -139,18 +139,20 @@ func (c *call) claim(key string) (*turn, bool) {
 	h := c.handler
 	mine, state, err := h.claims.take(c.ctx, key)
 	switch {
+	case errors.Is(err, errTooMany):
+		c.out.unavailable(InFlight, ReasonTooManyWaiting, err)
 	case mine == nil && err != nil:
-		c.out.unavailable(InFlight, err)
+		c.out.unavailable(InFlight, ReasonInFlight, err)
 	case err != nil && h.failOpen:
 		h.log.record(c.ctx, slog.LevelWarn, "receiver: the deduper failed; the event is handled without it", c.out.Event, err)
 		return mine, true
 	case err != nil:
 		c.settle(mine, err)
-		c.out.unavailable(Unavailable, fmt.Errorf("receiver: the deduper failed: %w", err))
+		c.out.unavailable(Unavailable, ReasonDeduperUnavailable, fmt.Errorf("receiver: the deduper failed: %w", err))
 	case state == Done:
 		c.out.Result, c.out.Status = Duplicate, http.StatusNoContent
 	case state == Held:
-		c.out.unavailable(InFlight, errors.New("receiver: another process is handling the event"))
+		c.out.unavailable(InFlight, ReasonInFlight, errors.New("receiver: another process is handling the event"))
 	default:
 		return mine, true
 	}
@@ -211,7 +213,7 @@ func (c *call) settle(mine *turn, result error) {
 func (c *call) timeUp() {
 	defer c.early.Done()
 	c.out.Function = time.Since(c.began)
-	c.out.unavailable(TimedOut, fmt.Errorf("receiver: the function did not return in time: %w", c.ctx.Err()))
+	c.out.late("the function did not return in time", c.ctx.Err())
 	c.finished = true
 	c.handler.log.outcome(c)
 	if canFlush(c.w) {

@@ -13,7 +13,7 @@ import (
 // claims stands between a handler and its deduper. It lets one delivery of a key at a time go in this process, and it sees to it
 // that the deduper hears in the end of every claim that was or may have been taken: what can't be told at once is told later.
 type claims struct {
-	deduper Deduper
+	deduper Deduper      // nil: there are only turns
 	local   localDeduper // nil if the deduper is none, and wraps none
 	atOnce  bool         // the deduper itself is local: it needs no time limit
 	lease   time.Duration
@@ -35,6 +35,7 @@ type localDeduper interface {
 type turn struct {
 	key     string
 	until   time.Time
+	waiting int
 	ended   chan struct{} // made by the first who waits, closed when the turn ends
 	claimed bool
 	token   string // of the lease, if claimed
@@ -55,8 +56,13 @@ const (
 	maxFailures   = 3               // in one round
 )
 
-// errBusy: this process is at it.
-var errBusy = errors.New("receiver: this process is still handling the event")
+// maxWaiting is how many deliveries of one event wait while another is handled. Each holds its body; a sender repeats what is refused.
+const maxWaiting = 4
+
+var (
+	errBusy    = errors.New("receiver: this process is still handling the event")
+	errTooMany = fmt.Errorf("receiver: this process is handling the event, and %d other deliveries of it wait already", maxWaiting)
+)
 
 func newClaims(deduper Deduper, lease time.Duration) *claims {
 	c := &claims{deduper: deduper, lease: lease, turns: make(map[string]*turn)}
@@ -76,7 +82,7 @@ func newClaims(deduper Deduper, lease time.Duration) *claims {
 
 // take waits until nobody in this process handles the key, and claims it: other processes are up to the deduper. The turn is the
 // caller's, to settle, if the state is Claimed, or if the deduper failed. The error is [errBusy] if the context ended before the turn
-// came.
+// came, [errTooMany] if there is no room to wait.
 func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error) {
 	mine, err := c.enter(ctx, key)
 	if err != nil {
@@ -88,6 +94,10 @@ func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error
 			c.leave(mine)
 		}
 	}()
+	if c.deduper == nil {
+		keep = true
+		return mine, Claimed, nil
+	}
 	for {
 		claim, err := c.claim(ctx, key)
 		switch {
@@ -165,12 +175,19 @@ func (c *claims) enter(ctx context.Context, key string) (*turn, error) {
 			c.mu.Unlock()
 			return mine, nil
 		}
-		if other.ended == nil {
+		if other.waiting == maxWaiting {
+			c.mu.Unlock()
+			return nil, errTooMany
+		}
+		if other.waiting++; other.ended == nil {
 			other.ended = make(chan struct{})
 		}
 		ended, left := other.ended, other.until.Sub(now)
 		c.mu.Unlock()
 		if err := await(ctx, ended, left); err != nil {
+			c.mu.Lock()
+			other.waiting--
+			c.mu.Unlock()
 			return nil, fmt.Errorf("%w: %w", errBusy, err)
 		}
 	}

@@ -17,7 +17,7 @@ type Handler struct {
 	verifier *verifier.Verifier
 	fn       HandlerFunc
 	timeout  time.Duration
-	claims   *claims // nil without a deduper
+	claims   *claims
 	log      log
 	observer func(context.Context, Outcome)
 
@@ -55,14 +55,18 @@ func WithDeduper(d Deduper) HandlerOption { return func(h *Handler) { h.deduper 
 func ContinueWithoutDeduper() HandlerOption { return func(h *Handler) { h.failOpen = true } }
 
 // WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
-// secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d isn't
-// positive, or is over 24 h. A shorter http.Server.ReadTimeout still bounds the body, and only that does where a middleware wraps
+// secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d is
+// under 1 ms, or over 24 h. A shorter http.Server.ReadTimeout still bounds the body, and only that does where a middleware wraps
 // the http.ResponseWriter without a method Unwrap (http.TimeoutHandler does): then this is logged as a warning, once. The source of
 // secrets and the deduper are told by their context; one that doesn't look at it holds up the answer.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *Handler) { h.timeout = d } }
 
 // WithLogger sets where refused deliveries (info; warn if the signature held), failures and discarded events (warn) and panics
 // (error) are logged, never with a body, a signature or a secret. Without it, or with nil, that is [slog.Default].
+//
+// Anybody can cause refusals, as many as he likes. So the first of each [Reason] is logged in full; those that follow are counted, and
+// one line says how many there were, 10 seconds after the first or at [Handler.Shutdown]. It is the same with deliveries of which another
+// is in flight, and while the secrets or the deduper can't be had. What your function returns is always logged.
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *Handler) { h.log.logger = l } }
 
 // WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
@@ -73,7 +77,7 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 }
 
 // NewHandler returns a handler of deliveries: it verifies, decodes, deduplicates, calls fn, and answers. It panics if v or fn is
-// nil, or an option is wrong.
+// nil, or an option is wrong; a nil option is ignored.
 //
 // The answers:
 //
@@ -103,19 +107,21 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Handler {
 	h := &Handler{verifier: v, fn: fn, timeout: defaultTimeout}
 	for _, opt := range opts {
-		opt(h)
+		if opt != nil {
+			opt(h)
+		}
 	}
 	switch {
 	case v == nil:
 		panic("receiver: NewHandler: the Verifier is nil")
 	case fn == nil:
 		panic("receiver: NewHandler: the function is nil")
+	case h.timeout > 0 && h.timeout < time.Millisecond:
+		panic(fmt.Sprintf("receiver: NewHandler: WithTimeout(%v) is under 1 ms: did you mean %d*time.Second?", h.timeout, h.timeout))
 	case h.timeout <= 0 || h.timeout > maxTimeout:
-		panic("receiver: NewHandler: the timeout isn't between 0 and 24 h")
+		panic("receiver: NewHandler: the timeout isn't between 1 ms and 24 h")
 	}
-	if h.deduper != nil {
-		h.claims = newClaims(h.deduper, h.timeout+leaseMargin)
-	}
+	h.claims = newClaims(h.deduper, h.timeout+leaseMargin)
 	for _, doubt := range v.Doubts() {
 		h.log.record(context.Background(), slog.LevelWarn, "receiver: "+doubt, nil, nil)
 	}
@@ -126,7 +132,7 @@ func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Ha
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{handler: h, w: w, r: r}
 	if !h.inside.enter() {
-		c.out.unavailable(Unavailable, errShuttingDown)
+		c.out.unavailable(Unavailable, ReasonShuttingDown, errShuttingDown)
 		c.finish()
 		return
 	}
@@ -150,9 +156,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	if err := h.inside.close(ctx); err != nil {
 		return fmt.Errorf("receiver: Shutdown: %w", err)
 	}
-	if h.claims == nil {
-		return nil
-	}
+	h.log.flush()
 	if err := h.claims.drain(ctx); err != nil {
 		return fmt.Errorf("receiver: Shutdown: %w", err)
 	}

@@ -111,6 +111,91 @@ func keyOf(t testing.TB, source verifier.SecretSource, r *http.Request) string {
 	return d.keys[0]
 }
 
+// --- one delivery of an event at a time ---
+
+// Each that waits holds its body, and who has captured one delivery can send it as often as he likes.
+func TestFewDeliveriesOfAnEventWaitForTheOneThatRuns(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]receiver.Deduper{"in memory": receiver.NewMemoryDeduper(0, 0), "elsewhere": elsewhere{receiver.NewMemoryDeduper(0, 0)}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var runs atomic.Int32
+				seen := new(outcomes)
+				h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+					runs.Add(1)
+					time.Sleep(2 * time.Second)
+					return nil
+				}, receiver.WithDeduper(d), receiver.WithObserver(seen.observe))
+				var all sync.WaitGroup
+				var answers [600]atomic.Int32
+				for range 300 {
+					all.Go(func() { answers[send(h, eventWith("1")).StatusCode].Add(1) })
+				}
+				synctest.Wait()
+				assert.EqualValues(t, 295, answers[503].Load(), "one runs, four wait, and the others are asked for again at once")
+				began := time.Now()
+				requireStatus(t, 204, send(h, eventWith("2")), "another event has a turn of its own")
+				assert.Equal(t, 2*time.Second, time.Since(began))
+				all.Wait()
+				assert.EqualValues(t, 5, answers[204].Load())
+				reasons := map[receiver.Reason]int{}
+				for _, out := range seen.all() {
+					reasons[out.Reason]++
+				}
+				assert.Equal(t, 295, reasons[receiver.ReasonTooManyWaiting])
+				if d != nil {
+					assert.EqualValues(t, 2, runs.Load())
+				} else {
+					assert.EqualValues(t, 6, runs.Load(), "without a deduper each delivery runs, one after the other")
+				}
+			})
+		})
+	}
+}
+
+func TestADeliveryThatGivesUpWaitingLeavesItsPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(20 * time.Second); return nil },
+			receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
+		go send(h, eventWith("1"))
+		synctest.Wait()
+		for range 3 { // of four places each time
+			ctx, hangUp := context.WithCancel(t.Context())
+			for range 4 {
+				go send(h, eventWith("1").WithContext(ctx))
+			}
+			synctest.Wait()
+			hangUp()
+			synctest.Wait()
+		}
+		requireStatus(t, 204, send(h, eventWith("1")), "there is room to wait")
+	})
+}
+
+// The platform delivers again what it has no answer for, and a function that isn't made for it would run twice at once.
+func TestWithoutADeduperAnEventStillRunsOneAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running, most, runs atomic.Int32
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			time.Sleep(time.Second)
+			runs.Add(1)
+			return nil
+		})
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { send(h, eventWith("1")) })
+		}
+		all.Wait()
+		assert.EqualValues(t, 1, most.Load())
+		assert.EqualValues(t, 3, runs.Load())
+	})
+}
+
 // --- claim, run, complete or release ---
 
 func TestAnEventIsHandledOnceAndThenADuplicate(t *testing.T) {
@@ -1175,7 +1260,7 @@ func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
 		strings.Repeat("é", 300), strings.Repeat("x", 500_000), strings.Repeat("x", 500_000) + "1",
 		"0b9d3a52-6f0e-4c55-9a55-0a3c2f5f9d10",
 	}
-	tenants := []string{"acme", "", "acme/1", "acme%2F1", "ac", "/", "é", "-", strings.Repeat("t", 600)}
+	tenants := []string{"acme", "", "acme/1", "acme%2F1", "ac", "/", "é", "-", strings.Repeat("t", 256)}
 	seen := map[string]string{}
 	for kind, source := range sources {
 		scopes := tenants
@@ -1287,7 +1372,7 @@ func TestAHundredConcurrentDeliveriesOfOneEventRunItOnce(t *testing.T) {
 			assert.EqualValues(t, 100, answers[204].Load()+answers[503].Load(), "no answer is other than 2xx or 503")
 			assert.Positive(t, answers[204].Load())
 			if handlers == 1 {
-				assert.EqualValues(t, 100, answers[204].Load(), "in one process, all wait and are told that it is done")
+				assert.GreaterOrEqual(t, answers[204].Load(), int32(1+4), "in one process, some wait and are told that it is done")
 			}
 		})
 	}

@@ -261,7 +261,7 @@ func TestNewHandlerPanicsForWhatCanNeverWork(t *testing.T) {
 	assert.PanicsWithValue(t, "receiver: NewHandler: the Verifier is nil", func() { receiver.NewHandler(nil, succeed) })
 	assert.PanicsWithValue(t, "receiver: NewHandler: the function is nil", func() { receiver.NewHandler(v, nil) })
 	for _, d := range []time.Duration{0, -1, -time.Hour, 25 * time.Hour, math.MaxInt64} {
-		assert.PanicsWithValue(t, "receiver: NewHandler: the timeout isn't between 0 and 24 h", func() {
+		assert.PanicsWithValue(t, "receiver: NewHandler: the timeout isn't between 1 ms and 24 h", func() {
 			receiver.NewHandler(v, succeed, receiver.WithTimeout(d))
 		}, "timeout %v", d)
 	}
@@ -1242,4 +1242,20 @@ func TestTheLogSaysThatTheBodyIsNotWhatCame(t *testing.T) {
 	requireStatus(t, 401, send(handlerOf(t, succeed, receiver.WithLogger(book.logger())), r), "something has changed the body")
 	assert.Contains(t, book.String(), "Content-Length says 136 bytes, and 2 were left to read")
 	assert.Contains(t, book.String(), "bytes=2")
+}
+
+// A duration without its unit is in nanoseconds.
+func TestADurationWithoutItsUnitPanicsAndSaysWhatWasMeant(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, verifier.Static(knownSecret))
+	assert.PanicsWithValue(t, "receiver: NewHandler: WithTimeout(25ns) is under 1 ms: did you mean 25*time.Second?", func() {
+		receiver.NewHandler(v, succeed, receiver.WithTimeout(25))
+	})
+	assert.PanicsWithValue(t, "receiver: NewMemoryDeduper: a ttl of 24ns is under 1 ms: did you mean 24*time.Hour?", func() {
+		receiver.NewMemoryDeduper(0, 24)
+	})
+	assert.NotPanics(t, func() {
+		receiver.NewHandler(v, succeed, receiver.WithTimeout(time.Millisecond), nil)
+		receiver.NewMemoryDeduper(0, time.Millisecond)
+	}, "nil options are ignored")
 }

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"math"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 
 // NewMemoryDeduper returns a Deduper for one process. It remembers what was done for ttl, and at most capacity events: it is
 // exact up to there, and then forgets what was done first. What is being handled now is never forgotten; if that alone fills it,
-// Claim fails. 0 means 65,536 events and 24 hours; a negative number panics.
+// Claim fails. 0 means 65,536 events and 24 hours; a negative number panics, as does a ttl under 1 ms.
 //
 // It takes at most 200 bytes an event, a little more while others wait for it, and no goroutine. It forgets all when the process
 // ends: after a restart, a duplicate of an event from before is handled again.
@@ -20,6 +21,8 @@ func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 	switch {
 	case capacity < 0 || ttl < 0:
 		panic("receiver: NewMemoryDeduper: capacity and ttl can't be negative")
+	case ttl > 0 && ttl < time.Millisecond:
+		panic(fmt.Sprintf("receiver: NewMemoryDeduper: a ttl of %v is under 1 ms: did you mean %d*time.Hour?", ttl, ttl))
 	case int64(capacity) >= math.MaxInt32:
 		panic("receiver: NewMemoryDeduper: capacity is over 2^31-2")
 	}

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -16,8 +17,9 @@ import (
 type Outcome struct {
 	Event  *walletcrew.Event // nil if refused
 	Result Result
-	Status int // that was answered
-	Bytes  int // of the body, as far as it was read
+	Reason Reason // why; "" for Handled and Duplicate
+	Status int    // that was answered
+	Bytes  int    // of the body, as far as it was read
 	// Verify, Decode and Function say how long each took; 0 for what wasn't reached. Verify
 	// includes the look-up of secrets.
 	Verify, Decode, Function time.Duration
@@ -40,18 +42,81 @@ const (
 	Refused     Result = "refused"     // 4xx, see verifier.StatusCode
 )
 
+// A Reason says why a delivery wasn't handled, in a word that serves as a metric's label: it is one of the constants, or "" for
+// [Handled] and [Duplicate].
+type Reason string
+
+// The reasons. The errors are those of the package verifier, and of the package walletcrew for the signature and the payload.
+const (
+	ReasonMethodNotAllowed     Reason = "method_not_allowed"
+	ReasonEncodingNotSupported Reason = "encoding_not_supported"
+	ReasonTooLarge             Reason = "too_large"
+	ReasonBodyUnreadable       Reason = "body_unreadable"
+	ReasonMissingSignature     Reason = "missing_signature"
+	ReasonMalformedSignature   Reason = "malformed_signature"
+	ReasonSignatureMismatch    Reason = "signature_mismatch"
+	ReasonUnknownTenant        Reason = "unknown_tenant"
+	ReasonEventNameMismatch    Reason = "event_name_mismatch"
+	ReasonInvalidPayload       Reason = "invalid_payload"
+	ReasonSecretsUnavailable   Reason = "secrets_unavailable"
+	ReasonDeduperUnavailable   Reason = "deduper_unavailable"
+	ReasonInFlight             Reason = "in_flight"        // another delivery of the event is being handled
+	ReasonTooManyWaiting       Reason = "too_many_waiting" // several others of the event wait for that already
+	ReasonShuttingDown         Reason = "shutting_down"
+	ReasonDiscarded            Reason = "discarded"
+	ReasonTemporary            Reason = "temporary" // the function returned a Temporary error
+	ReasonFailed               Reason = "failed"    // the function returned another error
+	ReasonPanicked             Reason = "panicked"
+	ReasonTimedOut             Reason = "timed_out"
+	ReasonHungUp               Reason = "hung_up" // the sender went away before the function returned
+)
+
+// refusals are the verifier's errors, the first that fits.
+var refusals = []struct {
+	err    error
+	reason Reason
+}{
+	{verifier.ErrSecretsUnavailable, ReasonSecretsUnavailable},
+	{walletcrew.ErrNoSecret, ReasonSecretsUnavailable},
+	{walletcrew.ErrMissingSignature, ReasonMissingSignature},
+	{walletcrew.ErrMalformedSignature, ReasonMalformedSignature},
+	{walletcrew.ErrSignatureMismatch, ReasonSignatureMismatch},
+	{verifier.ErrUnknownTenant, ReasonUnknownTenant},
+	{verifier.ErrMethodNotAllowed, ReasonMethodNotAllowed},
+	{verifier.ErrEncodingNotSupported, ReasonEncodingNotSupported},
+	{verifier.ErrBodyTooLarge, ReasonTooLarge},
+	{verifier.ErrBodyUnreadable, ReasonBodyUnreadable},
+	{walletcrew.ErrInvalidPayload, ReasonInvalidPayload},
+	{verifier.ErrEventNameMismatch, ReasonEventNameMismatch},
+}
+
 // refuse says what the verifier's error comes to.
 func (o *Outcome) refuse(err error) {
-	o.Result, o.Status, o.Err = Refused, verifier.StatusCode(err), err
+	o.Result, o.Reason, o.Status, o.Err = Refused, ReasonFailed, verifier.StatusCode(err), err
+	for _, refusal := range refusals {
+		if errors.Is(err, refusal.err) {
+			o.Reason = refusal.reason
+			break
+		}
+	}
 	if guard.Of(err) != nil {
-		o.Result, o.Status = Panicked, http.StatusInternalServerError
+		o.Result, o.Reason, o.Status = Panicked, ReasonPanicked, http.StatusInternalServerError
 	} else if o.Status >= 500 {
 		o.Result = Unavailable
 	}
 }
 
-func (o *Outcome) unavailable(result Result, err error) {
-	o.Result, o.Status, o.Err = result, http.StatusServiceUnavailable, err
+func (o *Outcome) unavailable(result Result, reason Reason, err error) {
+	o.Result, o.Reason, o.Status, o.Err = result, reason, http.StatusServiceUnavailable, err
+}
+
+// late says that the time was up, or that the sender has gone. Ended is the context's error.
+func (o *Outcome) late(what string, ended error) {
+	reason := ReasonTimedOut
+	if errors.Is(ended, context.Canceled) {
+		reason = ReasonHungUp
+	}
+	o.unavailable(TimedOut, reason, fmt.Errorf("receiver: %s: %w", what, ended))
 }
 
 // decide says what the function's result comes to.
@@ -61,15 +126,16 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 	case err == nil:
 		o.Result, o.Status = Handled, http.StatusNoContent
 	case guard.Of(err) != nil:
-		o.Result, o.Status = Panicked, http.StatusInternalServerError
+		o.Result, o.Reason, o.Status = Panicked, ReasonPanicked, http.StatusInternalServerError
 	case IsDiscard(err):
-		o.Result, o.Status = Discarded, http.StatusNoContent
+		o.Result, o.Reason, o.Status = Discarded, ReasonDiscarded, http.StatusNoContent
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		o.unavailable(TimedOut, err)
+		o.late("the function did not return in time", ctx.Err())
+		o.Err = err
 	case IsTemporary(err):
-		o.unavailable(Failed, err)
+		o.unavailable(Failed, ReasonTemporary, err)
 	default:
-		o.Result, o.Status = Failed, http.StatusInternalServerError
+		o.Result, o.Reason, o.Status = Failed, ReasonFailed, http.StatusInternalServerError
 	}
 }
 

@@ -44,7 +44,9 @@ const (
 func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 	s := &apiSource{client: client, tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
 	for _, opt := range opts {
-		opt(s)
+		if opt != nil {
+			opt(s)
+		}
 	}
 	return s
 }

@@ -19,7 +19,8 @@ import (
 // A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use. TenantID is
 // what the delivery's header says, unverified: use it to choose, and for nothing else. No secrets and no error means that the
 // tenant isn't known, as an error that is [ErrUnknownTenant] does: the delivery is refused (401). Any other error means that nothing
-// can be said: [ErrSecretsUnavailable] (503), and the platform delivers again. The slice is only read. It must return when ctx ends:
+// can be said: [ErrSecretsUnavailable] (503), and the platform delivers again. A source is never asked for a tenant of over 256 bytes:
+// that one is unknown. The slice is only read. It must return when ctx ends:
 // until then the delivery isn't answered.
 //
 // A source that wraps another has a method Unwrap() SecretSource. So it keeps what the other is known for: its scope of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -255,4 +256,33 @@ type unknowing struct{ *refreshing }
 
 func (u unknowing) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
 	return nil, verifier.ErrUnknownTenant
+}
+
+func TestASourceIsNotAskedForATenantOfOver256Bytes(t *testing.T) {
+	t.Parallel()
+	asked := []int{}
+	v := verifierOf(t, verifier.SecretFunc(func(_ context.Context, tenantID string) ([]walletcrew.Secret, error) {
+		asked = append(asked, len(tenantID))
+		return []walletcrew.Secret{knownSecret}, nil
+	}))
+	verify := func(n int) error {
+		return v.Verify(t.Context(), strings.Repeat("t", n), []byte(knownBody), knownHex)
+	}
+	require.NoError(t, verify(256))
+	for _, n := range []int{257, 900_000} {
+		err := verify(n)
+		require.ErrorIs(t, err, verifier.ErrUnknownTenant, "anybody can write anything into the header")
+		assert.Equal(t, 401, verifier.StatusCode(err))
+		assert.Less(t, len(err.Error()), 200)
+	}
+	assert.Equal(t, []int{256}, asked)
+	require.NoError(t, verifierOf(t, verifier.Static(knownSecret)).Verify(t.Context(), strings.Repeat("t", 900_000), []byte(knownBody), knownHex),
+		"Static looks nothing up")
+}
+
+func TestANilOptionIsIgnored(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.FromAPI(new(fakeAPI).client(t), nil), nil, verifier.WithMaxBodyBytes(1), nil)
+	require.NoError(t, err)
+	assert.NotNil(t, v)
 }

@@ -42,7 +42,10 @@ type Verifier struct {
 // An Option is passed to [New].
 type Option func(*Verifier) error
 
-const defaultMaxBodyBytes = 1 << 20
+const (
+	defaultMaxBodyBytes = 1 << 20
+	maxTenantBytes      = 256 // what a source is asked for: anybody can write anything into the header
+)
 
 // WithMaxBodyBytes sets how large a body may be, in bytes; default 1 MiB. Exactly n passes. A number under 1 is an error.
 func WithMaxBodyBytes(n int64) Option {
@@ -57,7 +60,7 @@ func WithMaxBodyBytes(n int64) Option {
 
 // New returns a Verifier that takes its secrets from source. A source that can't ever verify anything (nil, [Static] without
 // secrets or with an empty one, [FromAPI] without a client) is an error here, at start. So is one that is a [Refresher] and doesn't
-// say what it wraps.
+// say what it wraps. A nil option is ignored.
 func New(source SecretSource, opts ...Option) (*Verifier, error) {
 	if source == nil {
 		return nil, errors.New("verifier: the source is nil")
@@ -76,6 +79,9 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 		return nil, err
 	}
 	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
 		if err := opt(v); err != nil {
 			return nil, err
 		}
@@ -149,6 +155,9 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 			return "", nil
 		}
 		return "", v.explained(walletcrew.ErrSignatureMismatch)
+	}
+	if len(tenantID) > maxTenantBytes {
+		return "", fmt.Errorf("%w: its name has %d bytes, and %d at most are looked up", ErrUnknownTenant, len(tenantID), maxTenantBytes)
 	}
 	var secret walletcrew.Secret
 	secrets, err := v.source.Secrets(ctx, tenantID)
