@@ -319,13 +319,6 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 			}
 		}), "to parse %q and to check it allocates nothing", header)
 	}
-	parsed, err := walletcrew.ParseSignature(vectorHex)
-	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(200, func() {
-		if walletcrew.VerifySignature(body, vectorHex, vectorSecret) != nil || parsed.Verify(body, "another", vectorSecret) != nil {
-			panic("the vector must match")
-		}
-	}), "to verify with a secret allocates nothing")
 	for _, header := range []string{"", "nonsense", strings.Repeat("g", 64), strings.Repeat("!", 43), strings.Repeat("a", 1000)} {
 		assert.Zero(t, testing.AllocsPerRun(200, func() { _, _ = walletcrew.ParseSignature(header) }), "to refuse a signature allocates nothing")
 	}
