@@ -36,7 +36,7 @@ func TestParseEventAllocatesLittle(t *testing.T) {
 }
 
 func BenchmarkParseEvent(b *testing.B) {
-	for name, text := range map[string]string{"strict": fullBody, "lenient": strings.Replace(fullBody, `"medium":"email"`, `"medium":7`, 1)} {
+	for name, text := range map[string]string{"plain": fullBody, "lenient": strings.Replace(fullBody, `"medium":"email"`, `"medium":7`, 1)} {
 		b.Run(name, func(b *testing.B) {
 			body := []byte(text)
 			b.ReportAllocs()
