@@ -156,7 +156,8 @@ func ParseSignature(header string) (Signature, error) {
 	}
 	var text, out [hexLen]byte // on the stack, so that nothing is allocated
 	src := text[:copy(text[:], strings.TrimSuffix(s, "="))]
-	n, err := 0, ErrMalformedSignature
+	var n int
+	var err error
 	switch {
 	case len(s) > len(text):
 	case len(src) == hexLen:

@@ -172,6 +172,7 @@ func TestVerifySignatureRefusesWhatIsNotASignature(t *testing.T) {
 		"a space within":                      {vectorHex[:32] + " " + vectorHex[33:], walletcrew.ErrMalformedSignature},
 		"a line break within":                 {vectorBase64[:20] + "\n" + vectorBase64[21:], walletcrew.ErrMalformedSignature},
 		"an additional line break":            {strings.TrimSuffix(vectorBase64[:20]+"\n"+vectorBase64[20:], "="), walletcrew.ErrMalformedSignature},
+		"one in the URL alphabet":             {strings.TrimSuffix(strings.ReplaceAll(vectorBase64[:25]+"\n"+vectorBase64[25:], "/", "_"), "="), walletcrew.ErrMalformedSignature},
 		"0x before it":                        {"0x" + vectorHex, walletcrew.ErrMalformedSignature},
 		"another prefix":                      {"sha1=" + vectorHex, walletcrew.ErrMalformedSignature},
 		"the prefix twice":                    {"sha256=sha256=" + vectorHex, walletcrew.ErrMalformedSignature},
