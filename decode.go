@@ -50,7 +50,7 @@ func (e *Event) decode(p payload) error {
 			return nil
 		})
 	})
-	if err == nil && slices.Contains(s.misfits, "passId") {
+	if slices.Contains(s.misfits, "passId") {
 		e.DataErr = fmt.Errorf(`walletcrew: the payload does not fit %s: member "passId" is an object or an array`, e.Name)
 		return e.decode(unknownEvent)
 	}

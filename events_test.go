@@ -183,6 +183,10 @@ func TestNullMembersLeaveFieldsEmpty(t *testing.T) {
 	require.NoError(t, e.DataErr)
 	assert.Equal(t, &walletcrew.PassInstalled{AdditionalInformation: &walletcrew.AdditionalInformation{}}, e.Data)
 	assert.Empty(t, e.ID)
+	assert.Nil(t, e.Misfits)
+	e = mustParse(t, walletcrew.EventPassInstalled, `{"additionalInformation":null}`)
+	assert.Equal(t, &walletcrew.PassInstalled{}, e.Data)
+	assert.Nil(t, e.Misfits)
 }
 
 // A value that doesn't quite fit its field is read for what it says.
@@ -215,6 +219,7 @@ func TestALenientlyReadValueLosesNothing(t *testing.T) {
 		registration(`"activeRegistrationCount":"3"`):                       counted(3),
 		registration(`"activeRegistrationCount":3.0`):                       counted(3),
 		registration(`"activeRegistrationCount":"-3.00"`):                   counted(-3),
+		registration(`"activeRegistrationCount":null`):                      counted(0),
 		registration(`"activeRegistrationCount":-0`):                        counted(0),
 		source(`"tags":["a",7,1.50,true,null]`):                             from(walletcrew.RegistrationSource{Tags: []string{"a", "7", "1.50", "true", ""}}),
 		source(`"tags":[],"medium":7`):                                      from(walletcrew.RegistrationSource{Tags: []string{}, Medium: "7"}),
@@ -265,6 +270,7 @@ func TestAMisfitLeavesItsFieldEmptyAndNoOther(t *testing.T) {
 		registration(`"activeRegistrationCount":" 3"`):                       {information + ".activeRegistrationCount"},
 		registration(`"activeRegistrationCount":true`):                       {information + ".activeRegistrationCount"},
 		registration(`"activeRegistrationCount":[1]`):                        {information + ".activeRegistrationCount"},
+		tagged(`[{},"a"]`):                                                   {source + ".tags"},
 		tagged(`"4111-1111"`):                                                {source + ".tags"},
 		tagged(`["a",{"private":"4111-1111"},[],{}]`):                        {source + ".tags"},
 		tagged(`[` + strings.Repeat(`{},`, 1000) + `[]],"origin":{},"x":{}`): {source + ".tags", source + ".origin"},
@@ -465,6 +471,7 @@ func TestTheErrorForABodySaysWhatIsWrong(t *testing.T) {
 		`{"a":1,"a":2}`:        "a member name is there twice (near byte ",
 		"{\"a\":\"\xff\"}":     "it is not valid UTF-8 (near byte ",
 		`{"a":1`:               "it is not JSON (near byte ",
+		`{} {}`:                "something follows the object (near byte 3)",
 		"passId=p":             "it is not JSON (near byte ",
 		`{"a":1,"b":{"c":1,}}`: "it is not JSON (near byte ",
 	} {
@@ -472,6 +479,7 @@ func TestTheErrorForABodySaysWhatIsWrong(t *testing.T) {
 			_, err := walletcrew.ParseEvent(event, []byte(body))
 			require.Error(t, err)
 			assert.True(t, strings.HasPrefix(err.Error(), prefix+want), "%s as %s: %v", body, event, err)
+			assert.Equal(t, strings.Contains(want, "near byte"), strings.Contains(err.Error(), "near byte"), "%v", err)
 		}
 	}
 }
