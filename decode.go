@@ -5,356 +5,285 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// read decodes the body in one scan: what the SDK itself needs, and the payload.
-func (e *Event) read(data payload) error {
-	err := readBody(e.Raw, func(r *bodyReader) error { return r.event(e, data) })
-	if _, ok := err.(*misfit); ok || err == nil { //nolint:errorlint // nothing wraps it
-		return err
-	}
-	return invalidPayload(e.Raw, err)
-}
-
-// A bodyReader decodes a body token by token. What it yields are parts of the body, and of one copy of it for the strings, so
-// that a member costs no allocation of its own.
-type bodyReader struct {
-	dec  *jsontext.Decoder // refuses duplicate names and invalid UTF-8
-	buf  bytes.Buffer
-	body []byte
-	text string // body
-	top  string // the member of the body that is being read
-
-	start, end int  // of the value that was read last
-	again      bool // it is read once more
-}
-
-var bodyReaders = sync.Pool{New: func() any {
-	r := new(bodyReader)
-	r.dec = jsontext.NewDecoder(&r.buf)
-	return r
-}}
-
-// readBody lets read take one JSON value, which must be all there is.
-func readBody(body []byte, read func(*bodyReader) error) error {
-	r := bodyReaders.Get().(*bodyReader)
-	r.body, r.text, r.buf = body, string(body), *bytes.NewBuffer(body)
-	r.dec.Reset(&r.buf)
-	defer func() {
-		r.body, r.text, r.top, r.buf, r.again = nil, "", "", bytes.Buffer{}, false
-		r.dec.Reset(&r.buf) // the pool must not keep the body
-		bodyReaders.Put(r)
-	}()
-	if err := read(r); err != nil {
-		return err
-	}
-	switch _, err := r.dec.ReadToken(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return err
-	}
-	return errNotAlone
-}
-
-var (
-	errNotObject = errors.New("not an object")
-	errNotAlone  = errors.New("more than one value")
-)
-
-// A misfit is a value of another JSON type than a payload's field takes.
-type misfit struct {
-	member string // of the body
-	is     jsontext.Kind
-	want   string
-}
-
-func (m *misfit) Error() string {
-	if m.member == "" {
-		return fmt.Sprintf("walletcrew: a JSON %s is not %s", kindName(m.is), m.want)
-	}
-	return fmt.Sprintf("walletcrew: member %q is a JSON %s, or has one in it, where %s is expected", m.member, kindName(m.is), m.want)
-}
-
-// of says for which event it is, and nothing of what is in the body but the name of a member that is known.
-func (m *misfit) of(name EventName) error {
-	return fmt.Errorf("walletcrew: the payload does not fit %s: %s", name, strings.TrimPrefix(m.Error(), "walletcrew: "))
-}
-
-func (r *bodyReader) misfit(is jsontext.Kind, want string) error {
-	return &misfit{member: r.top, is: is, want: want}
-}
-
-func kindName(k jsontext.Kind) string {
-	switch k {
-	case '{':
-		return "object"
-	case '[':
-		return "array"
-	case '"':
-		return "string"
-	case '0':
-		return "number"
-	}
-	return k.String() // null, true, false
-}
-
-// next reads the next value, whatever it is, and returns where it is in the body.
-func (r *bodyReader) next() (start, end int, err error) {
-	if r.again {
-		r.again = false
-		return r.start, r.end, nil
-	}
-	raw, err := r.dec.ReadValue()
-	r.end = int(r.dec.InputOffset())
-	r.start = r.end - len(raw)
-	return r.start, r.end, err
-}
-
-// value is the next value as a part of the text.
-func (r *bodyReader) value() (jsontext.Kind, string, error) {
-	start, end, err := r.next()
-	if err != nil {
-		return 0, "", err
-	}
-	return jsontext.Value(r.body[start:end]).Kind(), r.text[start:end], nil
-}
-
-// raw is the next value as a part of the body.
-func (r *bodyReader) raw() (json.RawMessage, error) {
-	start, end, err := r.next()
-	if err != nil {
-		return nil, err
-	}
-	return r.body[start:end:end], nil
-}
-
-func (r *bodyReader) skip() error {
-	if r.again {
-		r.again = false
-		return nil
-	}
-	return r.dec.SkipValue()
-}
-
-// unquote returns the text of a JSON string that is known to be valid.
-func unquote(quoted string) (string, error) {
-	if strings.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1], nil
-	}
-	text, err := jsontext.AppendUnquote(nil, quoted)
-	return string(text), err
-}
-
-// members reads an object and hands each member to take, which reads its value. It reports whether there was an object: null
-// is none.
-func (r *bodyReader) members(take func(name string) error) (bool, error) {
-	switch kind := r.dec.PeekKind(); kind {
-	case '{':
-	case 'n':
-		return false, r.skip()
-	case '"', '0', 't', 'f', '[':
-		return false, r.misfit(kind, "an object")
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return false, err
-	}
-	for r.dec.PeekKind() != '}' {
-		_, quoted, err := r.value()
-		if err != nil {
-			return false, err
-		}
-		name, err := unquote(quoted)
-		if err != nil {
-			return false, err
-		}
-		if err := take(name); err != nil {
-			return false, err
-		}
-	}
-	_, err := r.dec.ReadToken()
-	return true, err
-}
-
-// event reads the whole body: its metadata into e, and all members into data.
-func (r *bodyReader) event(e *Event, data payload) error {
-	e.ID, e.signedName, e.Data = "", "", data
-	switch r.dec.PeekKind() {
-	case 'n', '"', '0', 't', 'f', '[':
-		if err := r.skip(); err != nil {
-			return err
-		}
+// decode reads the body into e: what the SDK itself needs, and Data.
+func (e *Event) decode(p payload) error {
+	body := e.json()
+	if kind := jsontext.Value(body).Kind(); !utf8.Valid(body) || kind != '{' && kind != 0 {
 		return errNotObject
 	}
-	_, err := r.members(func(name string) error {
-		r.top = name
-		switch name {
-		case "__id", "__eventName":
-			if err := r.metadata(e, name); err != nil {
+	data := reflect.New(p.t)
+	e.Data = data.Interface()
+	var all map[string]json.RawMessage // the one field of UnknownEvent and its like
+	if first := data.Elem().Field(0); first.Kind() == reflect.Map {
+		all = map[string]json.RawMessage{}
+		first.Set(reflect.ValueOf(all))
+	}
+	s := &scanner{text: string(body)}
+	err := s.scan(body, func() error {
+		return s.object(data.Elem(), p.fields, func(name string) error {
+			value, err := s.value()
+			if err != nil {
 				return err
 			}
-		}
-		return data.read(r, name)
+			if all != nil {
+				end := int(s.dec.InputOffset())
+				all[name] = body[end-len(value) : end : end]
+			}
+			switch name {
+			case "__id":
+				e.ID = scalar(value)
+			case "__eventName":
+				if signed := EventName(scalar(value)); signed.isEvent() {
+					e.signedName = signed
+				}
+			}
+			return nil
+		})
 	})
+	if slices.Contains(s.misfits, "passId") {
+		e.DataErr = fmt.Errorf(`walletcrew: the payload does not fit %s: member "passId" is an object or an array`, e.Name)
+		return e.decode(unknownEvent)
+	}
+	e.Misfits = s.misfits
 	return err
 }
 
-// metadata takes what the SDK itself needs, and leaves the value to be read again by the payload.
-func (r *bodyReader) metadata(e *Event, name string) error {
-	kind, text, err := r.value()
-	if err != nil {
+// json is the body without the byte order mark that some senders put before it.
+func (e *Event) json() []byte { return bytes.TrimPrefix(e.Raw, []byte("\ufeff")) }
+
+var errNotObject = errors.New("walletcrew: it is not a JSON object")
+
+// A scanner reads JSON. What it yields are parts of text, so that a string costs no allocation of its own.
+type scanner struct {
+	dec     *jsontext.Decoder // refuses duplicate names
+	text    string            // all that dec reads
+	read    func() error
+	misfits []string // the members that didn't fit their field
+}
+
+// scan lets read take the one value that data must be. Half a surrogate pair becomes U+FFFD, as invalid UTF-8 would.
+func (s *scanner) scan(data []byte, read func() error) error {
+	s.read = read
+	return jsonv2.Unmarshal(data, s, jsontext.AllowInvalidUTF8(true))
+}
+
+func (s *scanner) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	s.dec = dec
+	return s.read()
+}
+
+// value returns the next value as it is written.
+func (s *scanner) value() (string, error) {
+	value, err := s.dec.ReadValue()
+	end := int(s.dec.InputOffset())
+	return s.text[end-len(value) : end], err
+}
+
+// each lets read take what is in an object or an array, one by one.
+func (s *scanner) each(read func() error) error {
+	if _, err := s.dec.ReadToken(); err != nil {
 		return err
 	}
-	r.again = true
-	switch kind {
-	case '"':
-		if text, err = unquote(text); err != nil {
+	for kind := s.dec.PeekKind(); kind != '}' && kind != ']'; kind = s.dec.PeekKind() {
+		if err := read(); err != nil {
 			return err
 		}
-	case '0':
-	default:
-		return nil
 	}
-	if name == "__id" {
-		e.ID = text
-	} else if signed := EventName(text); signed.isEvent() {
-		e.signedName = signed
-	}
-	return nil
-}
-
-func (r *bodyReader) object(p payload) error {
-	_, err := r.members(func(name string) error { return p.read(r, name) })
+	_, err := s.dec.ReadToken()
 	return err
 }
 
-// readNew reads an object into a new T; null leaves nil.
-func readNew[T any, P interface {
-	*T
-	payload
-}](r *bodyReader, p *P) error {
-	fresh := P(new(T))
-	found, err := r.members(func(name string) error { return fresh.read(r, name) })
-	if found {
-		*p = fresh
-	}
-	return err
-}
-
-func (r *bodyReader) string(s *string) error {
-	kind, text, err := r.value()
-	switch {
-	case err != nil || kind == 'n':
-		return err
-	case kind != '"':
-		return r.misfit(kind, "a string")
-	}
-	*s, err = unquote(text)
-	return err
-}
-
-func (r *bodyReader) int(n *int) error {
-	kind, text, err := r.value()
-	if err != nil || kind == 'n' {
-		return err
-	}
-	number, err := strconv.Atoi(text)
-	if kind != '0' || err != nil {
-		return r.misfit(kind, "an integer")
-	}
-	*n = number
-	return nil
-}
-
-func (r *bodyReader) strings(list *[]string) error {
-	switch kind := r.dec.PeekKind(); kind {
-	case '[':
-	case 'n':
-		return r.skip()
-	case '"', '0', 't', 'f', '{':
-		return r.misfit(kind, "an array of strings")
-	}
-	if _, err := r.dec.ReadToken(); err != nil {
-		return err
-	}
-	*list = make([]string, 0, 4)
-	for r.dec.PeekKind() != ']' {
-		var s string
-		if err := r.string(&s); err != nil {
+// object reads an object into a struct: a member into the field that has its name as tag, and any other with other.
+func (s *scanner) object(into reflect.Value, fields fields, other func(name string) error) error {
+	return s.each(func() error {
+		name, err := s.value()
+		if err != nil {
 			return err
 		}
-		*list = append(*list, s)
+		name = textOf(name)
+		if f, ok := fields[name]; ok {
+			return s.field(into.FieldByIndex(f.index), f.fields)
+		}
+		return other(name)
+	})
+}
+
+// field reads a value for what it says. A field that the value doesn't fit stays empty.
+func (s *scanner) field(field reflect.Value, inner fields) error {
+	into := field.Addr().Interface()
+	switch into := into.(type) {
+	case *Values:
+		if s.dec.PeekKind() == '{' {
+			return s.values(into)
+		}
+	case *[]string:
+		if s.dec.PeekKind() == '[' {
+			if fits, err := s.strings(into); fits || err != nil {
+				return err
+			}
+			s.misfit(field)
+			return nil
+		}
 	}
-	_, err := r.dec.ReadToken()
+	if inner != nil && s.dec.PeekKind() == '{' {
+		if field.Kind() == reflect.Pointer {
+			field.Set(reflect.New(field.Type().Elem()))
+			field = field.Elem()
+		}
+		return s.object(field, inner, func(string) error { return s.dec.SkipValue() })
+	}
+	value, err := s.value()
+	if err == nil && !set(into, value) {
+		s.misfit(field)
+	}
 	return err
 }
 
-func (r *bodyReader) values(v *Values) error {
-	values := make(Values)
-	found, err := r.members(func(name string) error {
-		kind, text, err := r.value()
-		if err == nil && kind == '"' {
-			text, err = unquote(text)
+// misfit is told of a field that the value that was read last doesn't fit.
+func (s *scanner) misfit(field reflect.Value) {
+	field.SetZero()
+	s.misfits = append(s.misfits, strings.ReplaceAll(string(s.dec.StackPointer()[1:]), "/", "."))
+}
+
+func (s *scanner) values(v *Values) error {
+	*v = Values{}
+	return s.each(func() error {
+		name, err := s.value()
+		if err != nil {
+			return err
 		}
-		values[name] = text
+		value, err := s.value()
+		if err == nil {
+			(*v)[textOf(name)] = textOf(value)
+		}
 		return err
 	})
-	*v = nil
-	if found {
-		*v = values
-	}
-	return err
 }
 
-func (r *bodyReader) device(d *Device) error {
-	raw, err := r.raw()
-	if err != nil {
+func (s *scanner) strings(list *[]string) (fits bool, err error) {
+	*list, fits = make([]string, 0, 4), true
+	err = s.each(func() error {
+		value, err := s.value()
+		if err == nil {
+			*list = append(*list, "")
+			fits = set(&(*list)[len(*list)-1], value) && fits
+		}
 		return err
-	}
-	*d = Device{}
-	switch jsontext.Value(raw).Kind() {
-	case 'n':
-		return nil
-	case '"':
-		d.Platform, err = unquote(r.text[r.start:r.end])
-	}
-	d.Raw = raw
-	return err
+	})
+	return fits, err
 }
 
-func (r *bodyReader) member(members rawMembers, name string) error {
-	raw, err := r.raw()
-	members[name] = raw
-	return err
+// set reports whether a value fits what into points to, for what it says.
+func set(into any, value string) bool {
+	kind := jsontext.Value(value[:1]).Kind()
+	switch into := into.(type) {
+	case *string:
+		if kind != 'n' {
+			*into = textOf(value)
+		}
+		return kind != '{' && kind != '['
+	case *int:
+		whole, fraction, _ := strings.Cut(strings.Trim(value, `"`), ".")
+		n, err := strconv.Atoi(whole)
+		*into = n
+		return kind == 'n' || err == nil && strings.Trim(fraction, "0") == ""
+	case *Device:
+		into.set(value)
+		return true
+	}
+	if kind == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
+		return true // PHP writes an empty object so
+	}
+	return jsonv2.Unmarshal([]byte(value), into, jsontext.AllowInvalidUTF8(true)) == nil
+}
+
+// A payload is how an event's body is read: into a struct, by the tags of its fields.
+type payload struct {
+	t      reflect.Type
+	fields fields
+}
+
+func payloadOf[T any]() payload { return payload{reflect.TypeFor[T](), fieldsOf(reflect.TypeFor[T]())} }
+
+// fields are those of a struct and of structs embedded in it, by the name of the member that each takes.
+type fields map[string]struct {
+	index  []int
+	fields fields // of a struct that is read field by field
+}
+
+func fieldsOf(t reflect.Type) fields {
+	all := fields{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			continue
+		}
+		field := all[name]
+		field.index = f.Index
+		if f.Type.Kind() == reflect.Pointer {
+			f.Type = f.Type.Elem()
+		}
+		if f.Type.Kind() == reflect.Struct && !reflect.PointerTo(f.Type).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+			field.fields = fieldsOf(f.Type)
+		}
+		all[name] = field
+	}
+	return all
+}
+
+// scalar returns what a string says, a number as it is written, and "" for any other value.
+func scalar(value string) string {
+	if strings.ContainsRune("{[tfn", rune(value[0])) {
+		return ""
+	}
+	return textOf(value)
+}
+
+// textOf returns what a string says, and any other value as it is written.
+func textOf(value string) string {
+	if value[0] != '"' {
+		return value
+	}
+	if strings.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1]
+	}
+	text, _ := jsontext.AppendUnquote(nil, value) // with U+FFFD where there is an error
+	return string(text)
 }
 
 // invalidPayload says what is wrong with the body and where, but nothing of what is in it.
-func invalidPayload(body []byte, err error) error {
+func invalidPayload(e *Event, err error) error {
+	body := e.json()
+	at := -1
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		at = int(syntactic.ByteOffset)
+	}
 	reason := "it is not JSON"
-	syntactic, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case len(body) == 0:
-		return fmt.Errorf("%w: it is empty; was it read before?", ErrInvalidPayload)
-	case errors.Is(err, errNotObject):
-		return fmt.Errorf("%w: it is JSON, but not an object", ErrInvalidPayload)
-	case errors.Is(err, errNotAlone):
-		reason = "something follows the object"
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		reason = "a member name is there twice"
+		reason, at = "it is empty; was it read before?", -1
 	case !utf8.Valid(body):
 		reason = "it is not valid UTF-8"
+		at = bytes.IndexByte(bytes.ToValidUTF8(body, []byte{0xff}), 0xff) // a byte that valid UTF-8 doesn't have
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		reason = "a member name is there twice"
 	case json.Valid(body):
-		reason = "a string has an escape of half a surrogate pair, which is no character"
+		reason = "it is JSON, but not an object"
+	case json.NewDecoder(bytes.NewReader(body)).Decode(new(json.RawMessage)) == nil:
+		reason = "something follows the object"
 	}
-	if !ok {
+	if at < 0 {
 		return fmt.Errorf("%w: %s", ErrInvalidPayload, reason)
 	}
-	return fmt.Errorf("%w: %s (near byte %d)", ErrInvalidPayload, reason, syntactic.ByteOffset)
+	return fmt.Errorf("%w: %s (near byte %d)", ErrInvalidPayload, reason, at+len(e.Raw)-len(body))
 }

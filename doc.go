@@ -31,7 +31,7 @@
 //		log.Println(d.PassID, "is on a phone:", d.Device.Platform)
 //	case *walletcrew.CustomerUpserted:
 //		log.Println("customer", string(d.Members["email"]))
-//	case *walletcrew.UnknownEvent: // a name that this version doesn't know, or a payload that doesn't fit
+//	case *walletcrew.UnknownEvent: // a name that this version doesn't know, or a passId that doesn't fit
 //		log.Println(event.Name, event.DataErr)
 //	}
 //

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // An Event is one delivery's content. Make it with [ParseEvent], or let the package verifier make it from a request.
@@ -32,11 +34,15 @@ type Event struct {
 	TenantID string
 	// Data is the payload: a pointer to one of this package's payload types, such as
 	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
-	// payload doesn't fit the name's type.
+	// member "passId" is an object or an array.
 	Data any
 	// DataErr says why a known event became an *UnknownEvent, and in a function of a receiver.Mux
 	// also why a more specific function couldn't take the event; nil otherwise.
 	DataErr error
+	// Misfits are the members of Data whose value didn't fit their field, which stayed empty, in the
+	// body's order: "passKind", or "additionalInformation.registrationSource.tags" for one in an
+	// object. An array fits as a whole or not at all. Nil where everything fitted.
+	Misfits []string
 	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must
 	// not change it while the event is in use.
 	Raw []byte
@@ -44,32 +50,24 @@ type Event struct {
 	signedName EventName
 }
 
-// ErrInvalidPayload means that the body isn't one JSON object in valid UTF-8 whose member names are unique and whose strings are
-// Unicode: an escape of half a surrogate pair, such as \ud83d alone, isn't. (Readers disagree about which of two names counts, and
-// about what half a pair is.) Use errors.Is.
+// ErrInvalidPayload means that the body isn't one JSON object in valid UTF-8 whose member names are unique, at any depth. (Readers
+// disagree about which of two equal names counts.) Use errors.Is.
 var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON object")
 
 // ParseEvent decodes a delivery's body; it verifies nothing. Name stays as given, and decides which type Data gets: names are
-// compared with case ignored and '.' taken for ':'. A name or a payload that this version doesn't know makes an *[UnknownEvent],
-// never an error. The one error is [ErrInvalidPayload].
+// compared with case ignored and '.' taken for ':'. A name that this version doesn't know makes an *[UnknownEvent], never an error.
+// The one error is [ErrInvalidPayload].
 //
-// No member but "__id" is documented by the platform; the payload types hold what its other integrations carry.
+// No member but "__id" is documented by the platform; the payload types hold what its other integrations carry. So values are read
+// for what they say: in a string field a number or a boolean is its text, in an integer field "3" and 3.0 are 3, null is empty, and
+// [] is an empty object, as PHP writes it. Any other value leaves its field empty and stands in [Event.Misfits]; [Event.Members] has
+// it.
+//
+// Half a surrogate pair, such as the escape \ud83d alone, becomes U+FFFD. A byte order mark before the object is skipped.
 func ParseEvent(name EventName, body []byte) (*Event, error) {
 	e := &Event{Name: name, Raw: body}
-	if data := payloadOf(name); data != nil {
-		err := e.read(data)
-		if err == nil {
-			return e, nil
-		}
-		m, ok := err.(*misfit) //nolint:errorlint // nothing wraps it
-		if !ok {
-			return nil, err
-		}
-		e.DataErr = m.of(name)
-	}
-	// For a misfit once more, since it ended the reading before all of the body was seen.
-	if err := e.read(&UnknownEvent{rawMembers{}}); err != nil {
-		return nil, err
+	if err := e.decode(name.payload()); err != nil {
+		return nil, invalidPayload(e, err)
 	}
 	return e, nil
 }
@@ -78,7 +76,7 @@ func ParseEvent(name EventName, body []byte) (*Event, error) {
 // of names as they are documented. It decodes anew at each call. The error's text holds nothing of the body; errors.As finds
 // encoding/json's own, which may.
 func (e *Event) Decode(v any) error {
-	if err := json.Unmarshal(e.Raw, v); err != nil {
+	if err := json.Unmarshal(e.json(), v); err != nil {
 		return &decodingError{e.Name, err}
 	}
 	return nil
@@ -99,7 +97,7 @@ func (d *decodingError) Unwrap() error { return d.err }
 // Raw. It is nil where Raw isn't a JSON object, which an event from [ParseEvent] can't be.
 func (e *Event) Members() map[string]json.RawMessage {
 	all := Event{Raw: e.Raw}
-	if all.read(&UnknownEvent{rawMembers{}}) != nil {
+	if all.decode(unknownEvent) != nil {
 		return nil
 	}
 	return all.Data.(*UnknownEvent).Members
@@ -141,49 +139,27 @@ const (
 	AllRedirectEvents EventName = "Redirect:*"
 )
 
-// payloads says what each known event is decoded into. To add an event: a constant above, its type with a method read below, a
-// row here.
-var payloads = map[EventName]func() payload{
-	EventPassCreated:        func() payload { return new(PassCreated) },
-	EventPassInstalled:      func() payload { return new(PassInstalled) },
-	EventPassUninstalled:    func() payload { return new(PassUninstalled) },
-	EventPassUpdated:        func() payload { return new(PassUpdated) },
-	EventPassUpdateSent:     func() payload { return new(PassUpdateSent) },
-	EventCustomerUpserted:   func() payload { return &CustomerUpserted{rawMembers{}} },
-	EventRedirectRedirected: func() payload { return &RedirectRedirected{rawMembers{}} },
+// payloads says what each known event is decoded into. To add an event: a constant above, its type below, a row here.
+var payloads = map[EventName]payload{
+	EventPassCreated:        payloadOf[PassCreated](),
+	EventPassInstalled:      payloadOf[PassInstalled](),
+	EventPassUninstalled:    payloadOf[PassUninstalled](),
+	EventPassUpdated:        payloadOf[PassUpdated](),
+	EventPassUpdateSent:     payloadOf[PassUpdateSent](),
+	EventCustomerUpserted:   payloadOf[CustomerUpserted](),
+	EventRedirectRedirected: payloadOf[RedirectRedirected](),
 }
 
-type rawMembers = map[string]json.RawMessage
-
-// A payload takes in the value of one member of the body, which is next in r: all of it, or a misfit.
-type payload interface {
-	read(r *bodyReader, member string) error
-}
+var unknownEvent = payloadOf[UnknownEvent]()
 
 // Pass is what every pass event carries, as far as known: the names come from the platform's other integrations. A field is
-// empty where the body has no such member, or null.
+// empty where the body has no such member, null, or a value that doesn't fit ([Event.Misfits]).
 type Pass struct {
 	PassID      string `json:"passId,omitzero"`
 	PassType    string `json:"passType,omitzero"`    // the template
 	PassKind    string `json:"passKind,omitzero"`    // "customerCard", "eventTicket", "giftCard", "offer", "generic"
 	Identifiers Values `json:"identifiers,omitzero"` // "customerId", "email" and the like
 	Metadata    Values `json:"metadata,omitzero"`
-}
-
-func (p *Pass) read(r *bodyReader, member string) error {
-	switch member {
-	case "passId":
-		return r.string(&p.PassID)
-	case "passType":
-		return r.string(&p.PassType)
-	case "passKind":
-		return r.string(&p.PassKind)
-	case "identifiers":
-		return r.values(&p.Identifiers)
-	case "metadata":
-		return r.values(&p.Metadata)
-	}
-	return r.skip()
 }
 
 // PassCreated is the payload of "Pass:Created".
@@ -203,31 +179,11 @@ type PassInstalled struct {
 	AdditionalInformation *AdditionalInformation `json:"additionalInformation,omitzero"`
 }
 
-func (p *PassInstalled) read(r *bodyReader, member string) error {
-	switch member {
-	case "device":
-		return r.device(&p.Device)
-	case "additionalInformation":
-		return readNew(r, &p.AdditionalInformation)
-	}
-	return p.Pass.read(r, member)
-}
-
 // PassUninstalled is the payload of "Pass:Uninstalled".
 type PassUninstalled struct {
 	Pass
 	Device                Device                 `json:"device,omitzero"`
 	AdditionalInformation *AdditionalInformation `json:"additionalInformation,omitzero"`
-}
-
-func (p *PassUninstalled) read(r *bodyReader, member string) error {
-	switch member {
-	case "device":
-		return r.device(&p.Device)
-	case "additionalInformation":
-		return readNew(r, &p.AdditionalInformation)
-	}
-	return p.Pass.read(r, member)
 }
 
 // CustomerUpserted is the payload of "Customer:Upserted". No member of it is documented: Members holds all that came, those
@@ -236,34 +192,23 @@ type CustomerUpserted struct {
 	Members map[string]json.RawMessage
 }
 
-func (c *CustomerUpserted) read(r *bodyReader, member string) error {
-	return r.member(c.Members, member)
-}
-
 // RedirectRedirected is the payload of "Redirect:Redirected" (a QR code or link was followed). No member of it is documented:
 // Members holds all that came, those whose name begins with "__" too. [Event.Decode] turns it into your own type.
 type RedirectRedirected struct {
 	Members map[string]json.RawMessage
 }
 
-func (d *RedirectRedirected) read(r *bodyReader, member string) error {
-	return r.member(d.Members, member)
-}
-
-// UnknownEvent is the payload of an event whose name this version doesn't know, or whose body doesn't fit its name's type
-// ([Event.DataErr] says why). Members holds all that came.
+// UnknownEvent is the payload of an event whose name this version doesn't know, or whose passId doesn't fit ([Event.DataErr] says
+// so). Members holds all that came.
 type UnknownEvent struct {
 	Members map[string]json.RawMessage
 }
-
-func (u *UnknownEvent) read(r *bodyReader, member string) error { return r.member(u.Members, member) }
 
 // Device is where a pass was installed. Its shape isn't documented.
 type Device struct {
 	// Platform is "apple" or "google", or whatever string came; "" where the member isn't a string.
 	Platform string
-	// Raw is the member as it came, which may be an object; nil where there was none. It is a part
-	// of Event.Raw.
+	// Raw is the member as it came, which may be an object; nil where there was none.
 	Raw json.RawMessage
 }
 
@@ -273,30 +218,10 @@ type AdditionalInformation struct {
 	RegistrationSource      RegistrationSource      `json:"registrationSource,omitzero"`
 }
 
-func (a *AdditionalInformation) read(r *bodyReader, member string) error {
-	switch member {
-	case "registrationInformation":
-		return r.object(&a.RegistrationInformation)
-	case "registrationSource":
-		return r.object(&a.RegistrationSource)
-	}
-	return r.skip()
-}
-
 // RegistrationInformation counts a pass's devices.
 type RegistrationInformation struct {
 	ActiveRegistrationCount int `json:"activeRegistrationCount"`
 	TotalRegistrationCount  int `json:"totalRegistrationCount"`
-}
-
-func (i *RegistrationInformation) read(r *bodyReader, member string) error {
-	switch member {
-	case "activeRegistrationCount":
-		return r.int(&i.ActiveRegistrationCount)
-	case "totalRegistrationCount":
-		return r.int(&i.TotalRegistrationCount)
-	}
-	return r.skip()
 }
 
 // RegistrationSource says where the installation came from.
@@ -305,20 +230,6 @@ type RegistrationSource struct {
 	Medium    string   `json:"medium,omitzero"`
 	Origin    string   `json:"origin,omitzero"`
 	UserAgent string   `json:"userAgent,omitzero"`
-}
-
-func (s *RegistrationSource) read(r *bodyReader, member string) error {
-	switch member {
-	case "tags":
-		return r.strings(&s.Tags)
-	case "medium":
-		return r.string(&s.Medium)
-	case "origin":
-		return r.string(&s.Origin)
-	case "userAgent":
-		return r.string(&s.UserAgent)
-	}
-	return r.skip()
 }
 
 // Values are named values of any JSON type: a string stands as itself, any other value as its JSON text, so that no digit of a
@@ -332,16 +243,13 @@ func NameOf(v any) EventName {
 	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return payloadNames[t]
-}
-
-var payloadNames = func() map[reflect.Type]EventName {
-	names := make(map[reflect.Type]EventName, len(payloads))
-	for name, newPayload := range payloads {
-		names[reflect.TypeOf(newPayload()).Elem()] = name
+	for name, payload := range payloads {
+		if payload.t == t {
+			return name
+		}
 	}
-	return names
-}()
+	return ""
+}
 
 // Category returns what stands before the first ':' or '.': "Pass" of "Pass:Installed". "" where there is no separator.
 func (n EventName) Category() string {
@@ -413,27 +321,49 @@ func isWord(s string) bool {
 	return s != ""
 }
 
-// payloadOf returns a new payload for the name, nil where the name isn't known.
-func payloadOf(name EventName) payload {
-	if newPayload, ok := payloads[name]; ok {
-		return newPayload()
+// payload returns how the body of an event of this name is read.
+func (n EventName) payload() payload {
+	if payload, ok := payloads[n]; ok {
+		return payload
 	}
-	for known, newPayload := range payloads { // the names hold no '*', so that this compares spellings
-		if len(known) == len(name) && known.Matches(name) && !strings.Contains(string(name), "*") {
-			return newPayload()
+	for known, payload := range payloads { // the names hold no '*', so that this compares spellings
+		if len(known) == len(n) && known.Matches(n) && !strings.Contains(string(n), "*") {
+			return payload
 		}
 	}
-	return nil
+	return unknownEvent
 }
 
 // UnmarshalJSON reads a JSON object, or null for nil.
 func (v *Values) UnmarshalJSON(data []byte) error {
-	return readBody(data, func(r *bodyReader) error { return r.values(v) })
+	switch s := (&scanner{text: string(data)}); jsontext.Value(data).Kind() {
+	case '{':
+		return s.scan(data, func() error { return s.values(v) })
+	case 'n':
+		*v = nil
+		return nil
+	}
+	return errNotObject
 }
 
 // UnmarshalJSON takes any JSON value.
 func (d *Device) UnmarshalJSON(data []byte) error {
-	return readBody(bytes.Clone(data), func(r *bodyReader) error { return r.device(d) }) // data is only lent
+	if !json.Valid(data) {
+		return errors.New("walletcrew: it is not JSON")
+	}
+	d.set(string(bytes.TrimSpace(data)))
+	return nil
+}
+
+func (d *Device) set(value string) {
+	*d = Device{}
+	switch value[0] {
+	case 'n':
+		return
+	case '"':
+		d.Platform = textOf(value)
+	}
+	d.Raw = json.RawMessage(value)
 }
 
 // MarshalJSON writes Raw, or Platform where Raw is empty.

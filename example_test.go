@@ -416,7 +416,7 @@ func ExampleParseEvent() {
 		fmt.Println(data.PassID, "of customer", data.Identifiers["customerId"], "on", data.Device.Platform)
 	case *walletcrew.PassUninstalled:
 		fmt.Println(data.PassID, "was removed")
-	case *walletcrew.UnknownEvent: // a new event, or event.DataErr says why it doesn't fit
+	case *walletcrew.UnknownEvent: // a new event, or event.DataErr says why it isn't one of the above
 		fmt.Println(event.Name, event.DataErr, data.Members)
 	}
 	// Output: p-1001 of customer 42 on apple

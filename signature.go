@@ -1,11 +1,8 @@
 package walletcrew
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
-	"encoding"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -104,7 +101,7 @@ func Sign(secret Secret, body []byte) string {
 // The errors are [ErrNoSecret] (no secret at all, or one that is empty or "[redacted]"), [ErrMissingSignature],
 // [ErrMalformedSignature] and [ErrSignatureMismatch].
 //
-// It allocates nothing. The package verifier does the whole of receiving.
+// A [Key] is quicker where one secret verifies many signatures. The package verifier does the whole of receiving.
 func VerifySignature(body []byte, signature string, secrets ...Secret) error {
 	if err := checkSecrets(secrets); err != nil {
 		return err
@@ -133,13 +130,8 @@ func (sig Signature) Verify(body []byte, secrets ...Secret) error {
 	if err := checkSecrets(secrets); err != nil {
 		return err
 	}
-	h := hashers.Get().(*hasher)
-	defer hashers.Put(h)
 	for _, secret := range secrets {
-		h.start(secret, innerPad)
-		inner := h.finish(body)
-		h.start(secret, outerPad)
-		if subtle.ConstantTimeCompare(h.finish(inner), sig[:]) == 1 {
+		if newMAC(secret).matches(body, sig) {
 			return nil
 		}
 	}
@@ -151,93 +143,38 @@ type Signature [sha256.Size]byte
 
 const (
 	hexLen    = 2 * sha256.Size
-	base64Len = (sha256.Size + 2) / 3 * 4 // padded: one '=' at the end
+	base64Len = (8*sha256.Size + 5) / 6 // without the '=' at the end
 )
 
 // ParseSignature reads the header's value; [VerifySignature] says in which forms. The errors are [ErrMissingSignature] and
 // [ErrMalformedSignature]. It allocates nothing.
 func ParseSignature(header string) (Signature, error) {
-	if sig, ok := parseHex(header); ok {
-		return sig, nil // what comes most often has nothing to take off
-	}
-	var sig Signature
 	s := strings.Trim(header, " \t\r\n")
 	s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
 	if s == "" {
-		return sig, ErrMissingSignature
+		return Signature{}, ErrMissingSignature
 	}
-
-	var text [hexLen]byte // a copy on the stack, so that nothing is allocated
-	if len(s) > len(text) {
-		return sig, ErrMalformedSignature
-	}
-	src := text[:copy(text[:], s)]
-	switch len(src) {
-	case hexLen:
-		if sig, ok := parseHex(s); ok {
-			return sig, nil
+	var text, out [hexLen]byte // on the stack, so that nothing is allocated
+	src := text[:copy(text[:], strings.TrimSuffix(s, "="))]
+	var n int
+	var err error
+	switch {
+	case len(s) > len(text):
+	case len(src) == hexLen:
+		n, err = hex.Decode(out[:], src)
+		if strings.ContainsAny(s, "ABCDEF") && strings.ContainsAny(s, "abcdef") {
+			err = ErrMalformedSignature // so that a signature has one spelling in each case
 		}
-		return sig, ErrMalformedSignature
-	case base64Len:
-		if src[base64Len-1] != '=' {
-			return sig, ErrMalformedSignature
-		}
-		src = src[:base64Len-1]
-	case base64Len - 1:
-	default:
-		return sig, ErrMalformedSignature
+	case len(src) == base64Len && strings.ContainsAny(s, "-_"):
+		n, err = rawURL.Decode(out[:], src)
+	case len(src) == base64Len:
+		n, err = rawStd.Decode(out[:], src)
 	}
-
-	enc := rawStd
-	if strings.ContainsAny(s, "-_") {
-		enc = rawURL
-	}
-	var out [base64Len / 4 * 3]byte
-	n, err := enc.Decode(out[:], src)
-	if err != nil || n != len(sig) {
-		return sig, ErrMalformedSignature
+	if err != nil || n != sha256.Size {
+		return Signature{}, ErrMalformedSignature
 	}
 	return Signature(out[:n]), nil
 }
-
-// parseHex takes 64 digits, with all letters in one case: one signature has one spelling in each, and that any bit of the header
-// counts makes it easier to reason about.
-func parseHex(s string) (sig Signature, ok bool) {
-	if len(s) != hexLen {
-		return sig, false
-	}
-	var seen byte
-	for i := range sig {
-		high, low := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
-		seen |= high | low
-		sig[i] = high<<4 | low&0xf
-	}
-	if seen&notHex != 0 || seen&(lowerHex|upperHex) == lowerHex|upperHex {
-		return Signature{}, false
-	}
-	return sig, true
-}
-
-// What a digit is, beside its value in the lower four bits.
-const (
-	lowerHex = 0x10 << iota
-	upperHex
-	notHex
-)
-
-var hexDigits = func() (digits [256]byte) {
-	for i := range digits {
-		digits[i] = notHex
-	}
-	for i := range byte(10) {
-		digits['0'+i] = i
-	}
-	for i := range byte(6) {
-		digits['a'+i] = lowerHex | (10 + i)
-		digits['A'+i] = upperHex | (10 + i)
-	}
-	return digits
-}()
 
 // Strict: the two bits that 43 characters have over 32 bytes must be zero.
 var (
@@ -248,7 +185,7 @@ var (
 // A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret alone is computed once. It is
 // safe for concurrent use. The zero value matches nothing.
 type Key struct {
-	state func() (inner, outer []byte) // SHA-256 after the first block of each; a closure, so that fmt can't print them
+	pool func() *sync.Pool // of hash.Hash; a function, so that fmt can't print what is in them
 }
 
 // NewKey prepares a secret. An empty one, or "[redacted]", is [ErrNoSecret].
@@ -256,86 +193,36 @@ func NewKey(secret Secret) (*Key, error) {
 	if err := secret.check(); err != nil {
 		return nil, err
 	}
-	h := hashers.Get().(*hasher)
-	defer hashers.Put(h)
-	h.start(secret, innerPad)
-	inner, err := h.sha.AppendBinary(nil)
-	if err != nil {
-		return nil, err
-	}
-	h.start(secret, outerPad)
-	outer, err := h.sha.AppendBinary(nil)
-	if err != nil {
-		return nil, err
-	}
-	return &Key{func() ([]byte, []byte) { return inner, outer }}, nil
+	pool := &sync.Pool{New: func() any { return newMAC(secret) }}
+	return &Key{func() *sync.Pool { return pool }}, nil
 }
 
-// Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time and
-// allocates nothing.
+// Matches reports whether the key's secret made this signature for exactly these bytes. It compares in constant time, and
+// allocates nothing once the key has been used.
 func (k *Key) Matches(body []byte, sig Signature) bool {
-	if k == nil || k.state == nil {
+	if k == nil || k.pool == nil {
 		return false
 	}
-	innerState, outerState := k.state()
-	h := hashers.Get().(*hasher)
-	defer hashers.Put(h)
-	if h.sha.UnmarshalBinary(innerState) != nil {
-		return false
-	}
-	inner := h.finish(body)
-	if h.sha.UnmarshalBinary(outerState) != nil {
-		return false
-	}
-	return subtle.ConstantTimeCompare(h.finish(inner), sig[:]) == 1
+	pool := k.pool()
+	mac := pool.Get().(*mac)
+	matches := mac.matches(body, sig)
+	mac.hash.Reset()
+	pool.Put(mac)
+	return matches
 }
 
 // Format writes "[redacted]" whatever the verb.
 func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// A hasher computes HMAC (RFC 2104: H(key^outer, H(key^inner, message))) from its parts: crypto/hmac allocates for each key,
-// which a receiver that learns the secret with each delivery would pay each time.
-type hasher struct {
-	sha interface {
-		hash.Hash
-		encoding.BinaryAppender
-		encoding.BinaryUnmarshaler
-	}
-	block [sha256.BlockSize]byte
-	sum   [sha256.Size]byte
+// A mac computes HMAC-SHA256 with one secret, for one goroutine at a time. It must be reset before it is used again.
+type mac struct {
+	hash hash.Hash
+	sum  Signature
 }
 
-var (
-	innerPad = bytes.Repeat([]byte{0x36}, sha256.BlockSize)
-	outerPad = bytes.Repeat([]byte{0x5c}, sha256.BlockSize)
-)
+func newMAC(secret Secret) *mac { return &mac{hash: hmac.New(sha256.New, []byte(secret))} }
 
-var hashers = sync.Pool{New: func() any {
-	h := new(hasher)
-	h.sha = sha256.New().(interface {
-		hash.Hash
-		encoding.BinaryAppender
-		encoding.BinaryUnmarshaler
-	})
-	return h
-}}
-
-// start hashes the block that is made of the secret and the pad.
-func (h *hasher) start(secret Secret, pad []byte) {
-	n := copy(h.block[:], secret)
-	if len(secret) > len(h.block) {
-		sum := sha256.Sum256([]byte(secret))
-		n = copy(h.block[:], sum[:])
-	}
-	clear(h.block[n:])
-	subtle.XORBytes(h.block[:], h.block[:], pad)
-	h.sha.Reset()
-	_, _ = h.sha.Write(h.block[:])
-	clear(h.block[:])
-}
-
-// finish returns the sum after message, in memory that the next finish uses again.
-func (h *hasher) finish(message []byte) []byte {
-	_, _ = h.sha.Write(message)
-	return h.sha.Sum(h.sum[:0])
+func (m *mac) matches(body []byte, sig Signature) bool {
+	m.hash.Write(body)
+	return hmac.Equal(m.hash.Sum(m.sum[:0]), sig[:])
 }

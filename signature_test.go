@@ -172,6 +172,7 @@ func TestVerifySignatureRefusesWhatIsNotASignature(t *testing.T) {
 		"a space within":                      {vectorHex[:32] + " " + vectorHex[33:], walletcrew.ErrMalformedSignature},
 		"a line break within":                 {vectorBase64[:20] + "\n" + vectorBase64[21:], walletcrew.ErrMalformedSignature},
 		"an additional line break":            {strings.TrimSuffix(vectorBase64[:20]+"\n"+vectorBase64[20:], "="), walletcrew.ErrMalformedSignature},
+		"one in the URL alphabet":             {strings.TrimSuffix(strings.ReplaceAll(vectorBase64[:25]+"\n"+vectorBase64[25:], "/", "_"), "="), walletcrew.ErrMalformedSignature},
 		"0x before it":                        {"0x" + vectorHex, walletcrew.ErrMalformedSignature},
 		"another prefix":                      {"sha1=" + vectorHex, walletcrew.ErrMalformedSignature},
 		"the prefix twice":                    {"sha256=sha256=" + vectorHex, walletcrew.ErrMalformedSignature},
@@ -319,13 +320,6 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 			}
 		}), "to parse %q and to check it allocates nothing", header)
 	}
-	parsed, err := walletcrew.ParseSignature(vectorHex)
-	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(200, func() {
-		if walletcrew.VerifySignature(body, vectorHex, vectorSecret) != nil || parsed.Verify(body, "another", vectorSecret) != nil {
-			panic("the vector must match")
-		}
-	}), "to verify with a secret allocates nothing")
 	for _, header := range []string{"", "nonsense", strings.Repeat("g", 64), strings.Repeat("!", 43), strings.Repeat("a", 1000)} {
 		assert.Zero(t, testing.AllocsPerRun(200, func() { _, _ = walletcrew.ParseSignature(header) }), "to refuse a signature allocates nothing")
 	}

@@ -859,24 +859,28 @@ func TestEventReadsTheBodyToItsEndByteForByte(t *testing.T) {
 // --- allocations ---
 
 // Not parallel: AllocsPerRun counts what others allocate.
-func TestVerifyAllocatesNothing(t *testing.T) {
+func TestVerifyAllocatesNothingOfItsOwn(t *testing.T) {
 	if raceDetector {
 		t.Skip("allocations say nothing while the race detector is on")
 	}
 	found := []walletcrew.Secret{otherSecret, knownSecret}
-	for name, source := range map[string]verifier.SecretSource{
-		"Static":             verifier.Static(knownSecret),
-		"Static with three":  verifier.Static(otherSecret, "third", knownSecret),
-		"SecretFunc":         verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return found, nil }),
-		"SecretFunc of none": verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return nil, nil }),
+	const perSecret = 7 // crypto/hmac's, for a secret that isn't known before
+	for name, c := range map[string]struct {
+		source verifier.SecretSource
+		limit  float64
+	}{
+		"Static":             {verifier.Static(knownSecret), 0},
+		"Static with three":  {verifier.Static(otherSecret, "third", knownSecret), 0},
+		"SecretFunc":         {verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return found, nil }), 2 * perSecret},
+		"SecretFunc of none": {verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return nil, nil }), 0},
 	} {
-		v := verifierOf(t, source)
+		v := verifierOf(t, c.source)
 		for _, size := range []int{512, 2 << 10, 64 << 10} {
 			body := paddedBody(size)
 			signature := walletcrew.Sign(knownSecret, body)
 			for what, signature := range map[string]string{"right": signature, "wrong": nowhere, "upper-case": strings.ToUpper(signature), "malformed": "x"} {
 				allocs := testing.AllocsPerRun(50, func() { _ = v.Verify(context.Background(), "acme", body, signature) })
-				assert.Zero(t, allocs, "%s, %d bytes, a %s signature: Verify must allocate nothing", name, size, what)
+				assert.LessOrEqual(t, allocs, c.limit, "%s, %d bytes, a %s signature: Verify allocates nothing but what HMAC needs", name, size, what)
 			}
 		}
 	}

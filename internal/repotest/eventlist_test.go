@@ -56,7 +56,7 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 		fill(t, full.Elem())
 		body, err := json.Marshal(full.Interface())
 		require.NoError(t, err)
-		assert.Equal(t, full.Interface(), parse(t, name, string(body)).Data, "%s: a field isn't read: does %s lack a method read of its own?", name, typ)
+		assert.Equal(t, full.Interface(), parse(t, name, string(body)).Data, "%s: a field of %s isn't read: does it lack a json tag?", name, typ)
 	}
 	for name, typ := range documented {
 		assert.Contains(t, constants, "Event"+typ, "%s has a type and no constant", name)
