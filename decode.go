@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -28,16 +30,15 @@ func (e *Event) decode(p payload) error {
 		all = map[string]json.RawMessage{}
 		first.Set(reflect.ValueOf(all))
 	}
-	s := &scanner{text: string(body)}
-	err := s.scan(body, func() error {
+	err := scan(body, func(s *scanner) error {
+		defer func() { e.Misfits = s.misfits }()
 		return s.object(data.Elem(), p.fields, func(name string) error {
 			value, err := s.value()
 			if err != nil {
 				return err
 			}
 			if all != nil {
-				end := int(s.dec.InputOffset())
-				all[name] = body[end-len(value) : end : end]
+				all[name] = s.raw(value)
 			}
 			switch name {
 			case "__id":
@@ -50,11 +51,10 @@ func (e *Event) decode(p payload) error {
 			return nil
 		})
 	})
-	if slices.Contains(s.misfits, "passId") {
+	if slices.Contains(e.Misfits, "passId") {
 		e.DataErr = fmt.Errorf(`walletcrew: the payload does not fit %s: member "passId" is an object or an array`, e.Name)
 		return e.decode(unknownEvent)
 	}
-	e.Misfits = s.misfits
 	return err
 }
 
@@ -63,23 +63,44 @@ func (e *Event) json() []byte { return bytes.TrimPrefix(e.Raw, []byte("\ufeff"))
 
 var errNotObject = errors.New("walletcrew: it is not a JSON object")
 
-// A scanner reads JSON. What it yields are parts of text, so that a string costs no allocation of its own.
+// A scanner reads JSON. What it yields are parts of the body, and of one copy of it for strings, so that a member costs no allocation of
+// its own.
 type scanner struct {
 	dec     *jsontext.Decoder // refuses duplicate names
-	text    string            // all that dec reads
-	read    func() error
+	buf     bytes.Buffer      // dec's
+	body    []byte
+	text    string   // body
 	misfits []string // the members that didn't fit their field
 }
 
-// scan lets read take the one value that data must be. Half a surrogate pair becomes U+FFFD, as invalid UTF-8 would.
-func (s *scanner) scan(data []byte, read func() error) error {
-	s.read = read
-	return jsonv2.Unmarshal(data, s, jsontext.AllowInvalidUTF8(true))
-}
+var scanners = sync.Pool{New: func() any {
+	s := new(scanner)
+	s.dec = jsontext.NewDecoder(&s.buf)
+	return s
+}}
 
-func (s *scanner) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	s.dec = dec
-	return s.read()
+var errNotAlone = errors.New("walletcrew: something follows the JSON value")
+
+// scan lets read take the one value that body must be. Half a surrogate pair becomes U+FFFD, as invalid UTF-8 would.
+func scan(body []byte, read func(*scanner) error) error {
+	s := scanners.Get().(*scanner)
+	s.body, s.text, s.buf = body, string(body), *bytes.NewBuffer(body)
+	s.dec.Reset(&s.buf, jsontext.AllowInvalidUTF8(true))
+	defer func() {
+		*s = scanner{dec: s.dec} // the pool must not keep the body
+		s.dec.Reset(&s.buf)
+		scanners.Put(s)
+	}()
+	if err := read(s); err != nil {
+		return err
+	}
+	switch more, err := s.dec.ReadValue(); {
+	case err == nil:
+		return &jsontext.SyntacticError{ByteOffset: s.dec.InputOffset() - int64(len(more)), Err: errNotAlone}
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
 }
 
 // value returns the next value as it is written.
@@ -87,6 +108,12 @@ func (s *scanner) value() (string, error) {
 	value, err := s.dec.ReadValue()
 	end := int(s.dec.InputOffset())
 	return s.text[end-len(value) : end], err
+}
+
+// raw returns the value that was read last, as a part of the body.
+func (s *scanner) raw(value string) json.RawMessage {
+	end := int(s.dec.InputOffset())
+	return s.body[end-len(value) : end : end]
 }
 
 // each lets read take what is in an object or an array, one by one.
@@ -143,10 +170,15 @@ func (s *scanner) field(field reflect.Value, inner fields) error {
 		return s.object(field, inner, func(string) error { return s.dec.SkipValue() })
 	}
 	value, err := s.value()
-	if err == nil && !set(into, value) {
+	if err != nil {
+		return err
+	}
+	if device, ok := into.(*Device); ok {
+		device.set(value, s.raw(value))
+	} else if !set(into, value) {
 		s.misfit(field)
 	}
-	return err
+	return nil
 }
 
 // misfit is told of a field that the value that was read last doesn't fit.
@@ -197,9 +229,6 @@ func set(into any, value string) bool {
 		n, err := strconv.Atoi(whole)
 		*into = n
 		return kind == 'n' || err == nil && strings.Trim(fraction, "0") == ""
-	case *Device:
-		into.set(value)
-		return true
 	}
 	if kind == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
 		return true // PHP writes an empty object so

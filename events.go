@@ -208,7 +208,8 @@ type UnknownEvent struct {
 type Device struct {
 	// Platform is "apple" or "google", or whatever string came; "" where the member isn't a string.
 	Platform string
-	// Raw is the member as it came, which may be an object; nil where there was none.
+	// Raw is the member as it came, which may be an object; nil where there was none. It is a part
+	// of Event.Raw.
 	Raw json.RawMessage
 }
 
@@ -336,9 +337,9 @@ func (n EventName) payload() payload {
 
 // UnmarshalJSON reads a JSON object, or null for nil.
 func (v *Values) UnmarshalJSON(data []byte) error {
-	switch s := (&scanner{text: string(data)}); jsontext.Value(data).Kind() {
+	switch jsontext.Value(data).Kind() {
 	case '{':
-		return s.scan(data, func() error { return s.values(v) })
+		return scan(data, func(s *scanner) error { return s.values(v) })
 	case 'n':
 		*v = nil
 		return nil
@@ -351,11 +352,12 @@ func (d *Device) UnmarshalJSON(data []byte) error {
 	if !json.Valid(data) {
 		return errors.New("walletcrew: it is not JSON")
 	}
-	d.set(string(bytes.TrimSpace(data)))
+	data = bytes.Clone(bytes.TrimSpace(data)) // it is only lent
+	d.set(string(data), data)
 	return nil
 }
 
-func (d *Device) set(value string) {
+func (d *Device) set(value string, raw json.RawMessage) {
 	*d = Device{}
 	switch value[0] {
 	case 'n':
@@ -363,7 +365,7 @@ func (d *Device) set(value string) {
 	case '"':
 		d.Platform = textOf(value)
 	}
-	d.Raw = json.RawMessage(value)
+	d.Raw = raw
 }
 
 // MarshalJSON writes Raw, or Platform where Raw is empty.

@@ -149,32 +149,74 @@ const (
 // ParseSignature reads the header's value; [VerifySignature] says in which forms. The errors are [ErrMissingSignature] and
 // [ErrMalformedSignature]. It allocates nothing.
 func ParseSignature(header string) (Signature, error) {
+	if sig, ok := parseHex(header); ok {
+		return sig, nil // what comes most often has nothing to take off
+	}
 	s := strings.Trim(header, " \t\r\n")
 	s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
 	if s == "" {
 		return Signature{}, ErrMissingSignature
 	}
-	var text, out [hexLen]byte // on the stack, so that nothing is allocated
-	src := text[:copy(text[:], strings.TrimSuffix(s, "="))]
-	var n int
-	var err error
-	switch {
-	case len(s) > len(text):
-	case len(src) == hexLen:
-		n, err = hex.Decode(out[:], src)
-		if strings.ContainsAny(s, "ABCDEF") && strings.ContainsAny(s, "abcdef") {
-			err = ErrMalformedSignature // so that a signature has one spelling in each case
-		}
-	case len(src) == base64Len && strings.ContainsAny(s, "-_"):
-		n, err = rawURL.Decode(out[:], src)
-	case len(src) == base64Len:
-		n, err = rawStd.Decode(out[:], src)
+	if sig, ok := parseHex(s); ok {
+		return sig, nil
 	}
-	if err != nil || n != sha256.Size {
+	if len(s) == base64Len+1 {
+		s = strings.TrimSuffix(s, "=")
+	}
+	if len(s) != base64Len {
 		return Signature{}, ErrMalformedSignature
 	}
-	return Signature(out[:n]), nil
+	enc := rawStd
+	if strings.ContainsAny(s, "-_") {
+		enc = rawURL
+	}
+	var text [base64Len]byte // on the stack, so that nothing is allocated
+	copy(text[:], s)
+	var out [sha256.Size + 1]byte
+	if n, err := enc.Decode(out[:], text[:]); err != nil || n != sha256.Size {
+		return Signature{}, ErrMalformedSignature
+	}
+	return Signature(out[:sha256.Size]), nil
 }
+
+// parseHex takes 64 digits, with all letters in one case: one signature has one spelling in each, and that any bit of the header
+// counts makes it easier to reason about.
+func parseHex(s string) (sig Signature, ok bool) {
+	if len(s) != hexLen {
+		return sig, false
+	}
+	var seen byte
+	for i := range sig {
+		high, low := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
+		seen |= high | low
+		sig[i] = high<<4 | low&0xf
+	}
+	if seen&notHex != 0 || seen&(lowerHex|upperHex) == lowerHex|upperHex {
+		return Signature{}, false
+	}
+	return sig, true
+}
+
+// What a digit is, beside its value in the lower four bits.
+const (
+	lowerHex = 0x10 << iota
+	upperHex
+	notHex
+)
+
+var hexDigits = func() (digits [256]byte) {
+	for i := range digits {
+		digits[i] = notHex
+	}
+	for i := range byte(10) {
+		digits['0'+i] = i
+	}
+	for i := range byte(6) {
+		digits['a'+i] = lowerHex | (10 + i)
+		digits['A'+i] = upperHex | (10 + i)
+	}
+	return digits
+}()
 
 // Strict: the two bits that 43 characters have over 32 bytes must be zero.
 var (
