@@ -44,9 +44,7 @@ func (e *Event) decode(p payload) error {
 			case "__id":
 				e.ID = scalar(value)
 			case "__eventName":
-				if signed := EventName(scalar(value)); signed.isEvent() {
-					e.signedName = signed
-				}
+				e.signedName = EventName(scalar(value)).documented()
 			}
 			return nil
 		})

@@ -2,13 +2,12 @@ package walletcrew
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -27,7 +26,7 @@ type Event struct {
 	// is none, or where it is anything else.
 	ID string
 	// Name is what the event is called, as ParseEvent was told; in the package verifier, what the
-	// header says.
+	// header says. A known event has its documented spelling, so that == tells the constants apart.
 	Name EventName
 	// TenantID is what the delivery's tenant header says; "" from ParseEvent. The header isn't
 	// signed.
@@ -54,9 +53,9 @@ type Event struct {
 // disagree about which of two equal names counts.) Use errors.Is.
 var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON object")
 
-// ParseEvent decodes a delivery's body; it verifies nothing. Name stays as given, and decides which type Data gets: names are
-// compared with case ignored and '.' taken for ':'. A name that this version doesn't know makes an *[UnknownEvent], never an error.
-// The one error is [ErrInvalidPayload].
+// ParseEvent decodes a delivery's body; it verifies nothing. Name decides which type Data gets: see [EventName.Known] for
+// the spellings of one name. A name that this version doesn't know stays as given, and makes an *[UnknownEvent], never an error. The one
+// error is [ErrInvalidPayload].
 //
 // No member but "__id" is documented by the platform; the payload types hold what its other integrations carry. So values are read
 // for what they say: in a string field a number or a boolean is its text, in an integer field "3" and 3.0 are 3, null is empty, and
@@ -65,7 +64,7 @@ var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON obj
 //
 // Half a surrogate pair, such as the escape \ud83d alone, becomes U+FFFD. A byte order mark before the object is skipped.
 func ParseEvent(name EventName, body []byte) (*Event, error) {
-	e := &Event{Name: name, Raw: body}
+	e := &Event{Name: cmp.Or(name.documented(), name), Raw: body}
 	if err := e.decode(name.payload()); err != nil {
 		return nil, invalidPayload(e, err)
 	}
@@ -115,8 +114,9 @@ func (e *Event) Metadata() map[string]json.RawMessage {
 	return members
 }
 
-// SignedName returns how the body itself, which is signed, names the event: the member "__eventName" where it is a string of
-// the form Category:Name (or Category.Name), else "". That member isn't documented; the event name header isn't signed.
+// SignedName returns how the body itself, which is signed, names the event: the member "__eventName" if it is a known
+// event, in its documented spelling, else "". That member isn't documented, so anything else in it is ignored; the event name header
+// isn't signed.
 func (e *Event) SignedName() EventName { return e.signedName }
 
 // An EventName names an event, such as "Pass:Installed", or several with '*', such as "Pass:*" (see [EventName.Matches]).
@@ -260,79 +260,69 @@ func (n EventName) Category() string {
 	return ""
 }
 
-// Matches reports whether the name fits the pattern: '*' stands for any run of characters, the empty one too; ':' and '.' are
-// one separator; case is ignored. The platform's documentation writes patterns in both ways ("Customer:*", "customer.*").
-func (n EventName) Matches(pattern EventName) bool {
-	// Where a mismatch comes after a '*', that '*' takes one character more; an earlier '*' never needs to be tried again.
-	star, retry := -1, 0
-	i, j := 0, 0
-	for i < len(n) {
-		if j < len(pattern) && pattern[j] == '*' {
-			star, retry = j, i
-			j++
-			continue
-		}
-		if j < len(pattern) {
-			r, size := utf8.DecodeRuneInString(string(n[i:]))
-			q, width := utf8.DecodeRuneInString(string(pattern[j:]))
-			if foldRune(r) == foldRune(q) && (r != utf8.RuneError || n[i:i+size] == pattern[j:j+width]) {
-				i, j = i+size, j+width
-				continue
-			}
-		}
-		if star < 0 {
-			return false
-		}
-		_, size := utf8.DecodeRuneInString(string(n[retry:]))
-		retry += size
-		i, j = retry, star+1
-	}
-	for j < len(pattern) && pattern[j] == '*' {
-		j++
-	}
-	return j == len(pattern)
+// Known reports whether this version knows the event: whether it is one of [Events], in whatever spelling. Two names are one event if
+// they differ only in the case of ASCII letters, and in '.' for ':'.
+func (n EventName) Known() bool { return n.documented() != "" }
+
+// Events returns the known events, in the order of the platform's documentation. The slice is yours.
+func Events() []EventName {
+	return []EventName{EventPassCreated, EventPassInstalled, EventPassUninstalled, EventPassUpdated, EventPassUpdateSent, EventCustomerUpserted, EventRedirectRedirected}
 }
 
-func foldRune(r rune) rune {
-	switch {
-	case r == '.':
-		return ':'
-	case r < utf8.RuneSelf:
-		if 'A' <= r && r <= 'Z' {
-			r += 'a' - 'A'
-		}
-		return r
-	default:
-		return unicode.ToLower(unicode.ToUpper(r))
+// documented returns how the documentation spells the name of a known event; "" if it isn't known.
+func (n EventName) documented() EventName {
+	if _, ok := payloads[n]; ok {
+		return n
 	}
-}
-
-// isEvent reports whether n has the form Category:Name: two words with one separator between them.
-func (n EventName) isEvent() bool {
-	category, name, ok := strings.Cut(strings.ReplaceAll(string(n), ".", ":"), ":")
-	return ok && isWord(category) && isWord(name)
-}
-
-func isWord(s string) bool {
-	for i, r := range s {
-		if !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r) && r != '_' && r != '-') {
-			return false
+	for name := range payloads {
+		if len(name) == len(n) && !strings.Contains(string(n), "*") && n.Matches(name) {
+			return name
 		}
 	}
-	return s != ""
+	return ""
 }
 
 // payload returns how the body of an event of this name is read.
 func (n EventName) payload() payload {
-	if payload, ok := payloads[n]; ok {
+	if payload, ok := payloads[n.documented()]; ok {
 		return payload
 	}
-	for known, payload := range payloads { // the names hold no '*', so that this compares spellings
-		if len(known) == len(n) && known.Matches(n) && !strings.Contains(string(n), "*") {
-			return payload
+	return unknownEvent
+}
+
+// Matches reports whether the name fits the pattern: '*' stands for any run of characters, the empty one too; ':' and '.' are
+// one separator; the case of ASCII letters is ignored. The platform's documentation writes patterns in both ways ("Customer:*",
+// "customer.*").
+func (n EventName) Matches(pattern EventName) bool {
+	// Where a mismatch comes after a '*', that '*' takes one byte more; an earlier '*' never needs to be tried again.
+	star, retry := -1, 0
+	i, j := 0, 0
+	for i < len(n) {
+		switch {
+		case j < len(pattern) && pattern[j] == '*':
+			star, retry = j, i
+			j++
+		case j < len(pattern) && fold(n[i]) == fold(pattern[j]):
+			i, j = i+1, j+1
+		case star < 0:
+			return false
+		default:
+			retry++
+			i, j = retry, star+1
 		}
 	}
-	return unknownEvent
+	return strings.Trim(string(pattern[j:]), "*") == ""
+}
+
+// fold makes one of the bytes that are one in a name.
+func fold(c byte) byte {
+	switch {
+	case c == '.':
+		return ':'
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // UnmarshalJSON reads a JSON object, or null for nil.

@@ -576,3 +576,22 @@ func ExampleNameOf() {
 	fmt.Println(walletcrew.NameOf(walletcrew.PassUpdateSent{}))
 	// Output: Pass:UpdateSent
 }
+
+func ExampleEventName_Known() {
+	fmt.Println(walletcrew.EventName("pass.installed").Known(), walletcrew.EventName("Pass:Instaled").Known())
+	// Output: true false
+}
+
+func ExampleEvents() {
+	for _, name := range walletcrew.Events() {
+		if name.Category() == "Pass" {
+			fmt.Println(name)
+		}
+	}
+	// Output:
+	// Pass:Created
+	// Pass:Installed
+	// Pass:Uninstalled
+	// Pass:Updated
+	// Pass:UpdateSent
+}

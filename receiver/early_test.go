@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -74,23 +75,28 @@ func TestOverHTTP1TheEarlyAnswerIsWholeWhileTheFunctionRuns(t *testing.T) {
 	assert.Empty(t, fn.ended, "the function still runs")
 }
 
+// besideSlow serves fn, whose time is soon up, at /slow, and what succeeds in its time elsewhere.
+func besideSlow(t *testing.T, fn *stubborn) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/slow", handlerOf(t, fn.handle, receiver.WithTimeout(20*time.Millisecond)))
+	mux.Handle("/", handlerOf(t, succeed))
+	return mux
+}
+
 func TestOverHTTP1AClientThatKeepsConnectionsGoesOnOnAnother(t *testing.T) {
 	t.Parallel()
 	fn := newStubborn()
-	server := httptest.NewServer(handlerOf(t, func(ctx context.Context, e *walletcrew.Event) error {
-		if strings.HasPrefix(e.ID, "slow") {
-			return fn.handle(ctx, e)
-		}
-		return nil
-	}, receiver.WithTimeout(50*time.Millisecond)))
+	server := httptest.NewServer(besideSlow(t, fn))
 	defer server.Close()
 	defer close(fn.letGo)
-	for _, id := range []string{"1", "slow-1", "2", "slow-2", "3"} {
+	for i, path := range []string{"/", "/slow", "/", "/slow", "/"} {
+		r := eventWith(fmt.Sprint(i))
+		r.URL.Path = path
 		want := 204
-		if strings.HasPrefix(id, "slow") {
+		if path == "/slow" {
 			want = 503
 		}
-		assert.Equal(t, want, postTo(t, server, eventWith(id)), id)
+		assert.Equal(t, want, postTo(t, server, r), path)
 	}
 	assert.EqualValues(t, 2, fn.runs.Load())
 }
@@ -116,18 +122,15 @@ func deliveryTo(ctx context.Context, server *httptest.Server, id string) *http.R
 func TestOverHTTP2TheEarlyAnswerLeavesTheConnectionAlone(t *testing.T) {
 	t.Parallel()
 	fn := newStubborn()
-	server := http2Server(t, handlerOf(t, func(ctx context.Context, e *walletcrew.Event) error {
-		if e.ID == "slow" {
-			return fn.handle(ctx, e)
-		}
-		return nil
-	}, receiver.WithTimeout(50*time.Millisecond)))
+	server := http2Server(t, besideSlow(t, fn))
 	conns := &countingDialer{}
 	transport := server.Client().Transport.(*http.Transport).Clone()
 	transport.DialTLSContext = conns.dial(transport.TLSClientConfig)
 	client := &http.Client{Transport: transport}
 
-	slow, err := client.Do(deliveryTo(t.Context(), server, "slow"))
+	toSlow := deliveryTo(t.Context(), server, "slow")
+	toSlow.URL.Path = "/slow"
+	slow, err := client.Do(toSlow)
 	require.NoError(t, err)
 	assert.Equal(t, "HTTP/2.0", slow.Proto)
 	assert.Equal(t, 503, slow.StatusCode, "the status comes at once")

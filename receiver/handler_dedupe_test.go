@@ -1501,3 +1501,23 @@ func TestCompletingThatHangsEndsInTime(t *testing.T) {
 		time.Sleep(leasesEnd)
 	})
 }
+
+// Only the body is signed: under a header that only looks like the event's name, a captured delivery was acknowledged as an unknown event,
+// and the real one was its duplicate.
+func TestANameThatOnlyLooksLikeTheEventsUsesNothingUp(t *testing.T) {
+	t.Parallel()
+	var names []walletcrew.EventName
+	h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error { names = append(names, e.Name); return nil },
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
+	body := []byte(`{"__id":"1","__eventName":"Pass:Installed","passId":"p-1"}`)
+	under := func(name string) *http.Request {
+		r := posted(body)
+		r.Header.Set(walletcrew.HeaderEventName, name)
+		return r
+	}
+	for _, name := range []string{"Paſs:Installed", "Pass:Insta\u0307lled", "Pass：Installed", "Pass:Installed2", "Order:Shipped"} {
+		requireStatus(t, 400, send(h, under(name)), name)
+	}
+	requireStatus(t, 204, send(h, under("pass.installed")), "the real delivery, in another spelling")
+	assert.Equal(t, []walletcrew.EventName{walletcrew.EventPassInstalled}, names)
+}

@@ -873,7 +873,7 @@ func postTo(t testing.TB, server *httptest.Server, r *http.Request) int {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
-	out, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, bytes.NewReader(body))
+	out, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+r.URL.Path, bytes.NewReader(body))
 	require.NoError(t, err)
 	out.Header = r.Header
 	resp, err := server.Client().Do(out)

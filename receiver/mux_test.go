@@ -78,8 +78,8 @@ func TestMuxRunsTheMostSpecificPattern(t *testing.T) {
 		{[]walletcrew.EventName{"*alled", "Pass:*"}, "Pass:Installed", "Pass:*"}, // as many characters: the category first
 		{[]walletcrew.EventName{"pass.installed"}, "Pass:Installed", "pass.installed"},
 		{[]walletcrew.EventName{"CUSTOMER.*"}, "Customer:Upserted", "CUSTOMER.*"},
-		{[]walletcrew.EventName{"Événement:*", "*"}, "éVÉNEMENT.Créé", "Événement:*"},
-		{[]walletcrew.EventName{"Pass:Créé", "*"}, "pass:CRÉÉ", "Pass:Créé"},
+		{[]walletcrew.EventName{"Événement:*", "*"}, "ÉVéNEMENT.Créé", "Événement:*"},
+		{[]walletcrew.EventName{"Pass:Créé", "*"}, "pass:CRéé", "Pass:Créé"},
 		{[]walletcrew.EventName{"Pass:Inst**ed", "Pass:*"}, "Pass:Installed", "Pass:Inst**ed"},
 		{all[1:], "a:c", ""},
 		{nil, "Pass:Installed", ""},
@@ -119,8 +119,8 @@ func TestMuxPanicsForAPatternThatIsRegisteredAlready(t *testing.T) {
 		"Pass:*":          {"Pass:*", "pass.*", "PASS:**", "pass.***"},
 		"*":               {"*", "**"},
 		"store.*.updated": {"Store:*:Updated", "store.**.UPDATED"},
-		"Événement:*":     {"événement.*", "ÉVÉNEMENT:*"},
-		"Pass:Créé":       {"pass.CRÉÉ"},
+		"Événement:*":     {"Événement.*", "ÉVéNEMENT:**"},
+		"Pass:Créé":       {"pass.CRéé"},
 	} {
 		for _, again := range spellings {
 			mux := receiver.NewMux()

@@ -127,7 +127,7 @@ func decode(name walletcrew.EventName, tenant string, body []byte) (*walletcrew.
 		if e, err = walletcrew.ParseEvent(signed, body); err != nil {
 			return nil, err
 		}
-	case !name.Matches(signed):
+	case e.Name != signed: // both are spelled as documented, if they are known
 		return nil, ErrEventNameMismatch
 	}
 	e.TenantID = tenant
