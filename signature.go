@@ -44,10 +44,17 @@ var errRedacted = fmt.Errorf(`%w: what reads "[redacted]" was written by somethi
 // inside other values; string(s) is the value. "[redacted]" itself is no secret, whether it is read back or comes from a variable:
 // nothing is ever verified with one that went through a log or a dump.
 //
-// Go calls no methods in four places, and there a Secret shows: in unexported fields of a struct printed with fmt, as the key
-// of a map written by encoding/json, in a struct that holds a Secret and is printed through a pointer with a verb that
-// pointers don't have (%s of a pointer to your own struct, inside another value), and with %p and %w, which aren't for values
-// like this (go vet reports both). Don't keep one there.
+// Go can't hide it everywhere: where no method is called, a Secret shows. Don't bring one there:
+//
+//   - fmt prints unexported fields of a struct as they are. It does the same with a struct of yours that it reaches through a pointer
+//     within another value, if the verb is one that pointers don't have, such as %s; and with %p and %w, which aren't for values like
+//     this (go vet reports both).
+//   - encoding/json writes the keys of a map as they are.
+//   - The builtins print and println write it, though panic doesn't.
+//   - Libraries that look at values by reflection write it: the diffs of testify's assert.Equal, spew, go-cmp.
+//   - database/sql sends it to the database, which is what you want there.
+//
+// encoding/gob refuses to write one.
 type Secret string
 
 // String returns "[redacted]".
@@ -61,6 +68,11 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText writes "[redacted]"; encoding/json and most other encoders use it.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// GobEncode returns an error: gob writes bytes to be read back, and would write the secret itself, or lose it.
+func (Secret) GobEncode() ([]byte, error) { return nil, errGob }
+
+var errGob = errors.New("walletcrew: a Secret can't be written by encoding/gob: keep it where secrets are kept, and write string(secret) there")
 
 // UnmarshalText reads a secret. "[redacted]" is refused.
 func (s *Secret) UnmarshalText(text []byte) error {

@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -475,6 +476,51 @@ func TestJSONNeverHoldsASecret(t *testing.T) {
 			assert.Contains(t, string(v2), "[redacted]")
 		})
 	}
+}
+
+// The places that the comment on Secret names. Where one of these fails, Go or a library has changed: then the comment must.
+func TestTheSecretShowsWhereItsCommentSaysSo(t *testing.T) {
+	t.Parallel()
+	type hidden struct{ secret walletcrew.Secret }
+	type held struct{ Secret walletcrew.Secret }
+	mapped, err := json.Marshal(map[walletcrew.Secret]int{vectorSecret: 1})
+	require.NoError(t, err)
+	recorder := new(failures)
+	assert.Equal(recorder, held{vectorSecret}, held{"another"})
+	shown := map[string]string{
+		"an unexported field":                 fmt.Sprintf("%v", hidden{vectorSecret}),
+		"a pointer within, and a wrong verb":  fmt.Sprintf("%s", []any{&held{vectorSecret}}), //nolint:gosimple // it is this verb
+		"%p":                                  fmt.Sprintf("%"+"p", any(vectorSecret)),
+		"a map's key, in encoding/json":       string(mapped),
+		"a diff of testify's":                 recorder.text,
+		"a conversion, which you write there": string(vectorSecret),
+	}
+	for place, text := range shown {
+		assert.Contains(t, text, string(vectorSecret), place)
+	}
+	assert.NotContains(t, fmt.Sprint(held{vectorSecret}), string(vectorSecret), "an exported field is safe")
+}
+
+// failures is a test that keeps what it is told.
+type failures struct{ text string }
+
+func (f *failures) Errorf(format string, args ...any) { f.text += fmt.Sprintf(format, args...) }
+
+func TestGobRefusesASecret(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]any{"alone": vectorSecret, "a webhook": walletcrew.Webhook{SignatureSecret: vectorSecret}, "its pointer": &walletcrew.Webhook{SignatureSecret: vectorSecret}} {
+		var out bytes.Buffer
+		err := gob.NewEncoder(&out).Encode(value)
+		require.ErrorContains(t, err, "a Secret can't be written by encoding/gob", name)
+		assertHidden(t, out.String()+err.Error(), "gob: "+name)
+	}
+}
+
+// The one way to end a program that prints a value of any type.
+func TestAPanicWithASecretShowsNone(t *testing.T) {
+	t.Parallel()
+	defer func() { assertHidden(t, fmt.Sprint(recover()), "recover") }()
+	panic(vectorSecret)
 }
 
 func TestASecretIsReadFromJSON(t *testing.T) {

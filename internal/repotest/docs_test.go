@@ -42,7 +42,7 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 }
 
 // What others call through an interface (fmt, errors, encoding/json, slog) needs no example of its own.
-var calledByOthers = []string{"Error", "Format", "Is", "LogValue", "MarshalJSON", "MarshalText", "ServeHTTP", "String", "UnmarshalJSON", "UnmarshalText", "Unwrap"}
+var calledByOthers = []string{"Error", "Format", "GobEncode", "Is", "LogValue", "MarshalJSON", "MarshalText", "ServeHTTP", "String", "UnmarshalJSON", "UnmarshalText", "Unwrap"}
 
 func TestEveryExportedFunctionHasAnExample(t *testing.T) {
 	t.Parallel()
