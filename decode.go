@@ -44,7 +44,7 @@ func (e *Event) decode(p payload) error {
 			case "__id":
 				e.ID = scalar(value)
 			case "__eventName":
-				e.signedName = EventName(scalar(value)).documented()
+				e.signedName = EventName(scalar(value)).payload().name
 			}
 			return nil
 		})
@@ -236,11 +236,14 @@ func set(into any, value string) bool {
 
 // A payload is how an event's body is read: into a struct, by the tags of its fields.
 type payload struct {
+	name   EventName // "" of an unknown event
 	t      reflect.Type
 	fields fields
 }
 
-func payloadOf[T any]() payload { return payload{reflect.TypeFor[T](), fieldsOf(reflect.TypeFor[T]())} }
+func payloadOf[T any](name EventName) payload {
+	return payload{name, reflect.TypeFor[T](), fieldsOf(reflect.TypeFor[T]())}
+}
 
 // fields are those of a struct and of structs embedded in it, by the name of the member that each takes.
 type fields map[string]struct {

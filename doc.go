@@ -22,15 +22,15 @@
 //
 // # Receive
 //
-// The package [github.com/thewalletcrew/walletcrew-go/verifier] turns signed deliveries into calls of your functions; a service
-// that only receives imports only that. [VerifySignature] and [ParseEvent] are the two steps that it is made of. An [Event] has its
-// payload in Data:
+// The package [github.com/thewalletcrew/walletcrew-go/receiver] turns signed deliveries into calls of your functions. It takes a Verifier
+// of the package [github.com/thewalletcrew/walletcrew-go/verifier], which can also be used alone. [VerifySignature] and [ParseEvent] are
+// the two steps that it is made of. An [Event] has its payload in Data:
 //
 //	switch d := event.Data.(type) {
 //	case *walletcrew.PassInstalled:
 //		log.Println(d.PassID, "is on a phone:", d.Device.Platform)
 //	case *walletcrew.CustomerUpserted:
-//		log.Println("customer", string(d.Members["email"]))
+//		log.Println("customer", string(d.Members["email"])) // JSON, with its quotes
 //	case *walletcrew.UnknownEvent: // a name that this version doesn't know, or a passId that doesn't fit
 //		log.Println(event.Name, event.DataErr)
 //	}

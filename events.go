@@ -64,8 +64,9 @@ var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON obj
 //
 // Half a surrogate pair, such as the escape \ud83d alone, becomes U+FFFD. A byte order mark before the object is skipped.
 func ParseEvent(name EventName, body []byte) (*Event, error) {
-	e := &Event{Name: cmp.Or(name.documented(), name), Raw: body}
-	if err := e.decode(name.payload()); err != nil {
+	payload := name.payload()
+	e := &Event{Name: cmp.Or(payload.name, name), Raw: body}
+	if err := e.decode(payload); err != nil {
 		return nil, invalidPayload(e, err)
 	}
 	return e, nil
@@ -139,18 +140,19 @@ const (
 	AllRedirectEvents EventName = "Redirect:*"
 )
 
-// payloads says what each known event is decoded into. To add an event: a constant above, its type below, a row here.
-var payloads = map[EventName]payload{
-	EventPassCreated:        payloadOf[PassCreated](),
-	EventPassInstalled:      payloadOf[PassInstalled](),
-	EventPassUninstalled:    payloadOf[PassUninstalled](),
-	EventPassUpdated:        payloadOf[PassUpdated](),
-	EventPassUpdateSent:     payloadOf[PassUpdateSent](),
-	EventCustomerUpserted:   payloadOf[CustomerUpserted](),
-	EventRedirectRedirected: payloadOf[RedirectRedirected](),
+// payloads says what each known event is decoded into, in the order of the platform's documentation. To add an event: a constant above,
+// its type below, a row here.
+var payloads = []payload{
+	payloadOf[PassCreated](EventPassCreated),
+	payloadOf[PassInstalled](EventPassInstalled),
+	payloadOf[PassUninstalled](EventPassUninstalled),
+	payloadOf[PassUpdated](EventPassUpdated),
+	payloadOf[PassUpdateSent](EventPassUpdateSent),
+	payloadOf[CustomerUpserted](EventCustomerUpserted),
+	payloadOf[RedirectRedirected](EventRedirectRedirected),
 }
 
-var unknownEvent = payloadOf[UnknownEvent]()
+var unknownEvent = payloadOf[UnknownEvent]("")
 
 // Pass is what every pass event carries, as far as known: the names come from the platform's other integrations. A field is
 // empty where the body has no such member, null, or a value that doesn't fit ([Event.Misfits]).
@@ -244,9 +246,9 @@ func NameOf(v any) EventName {
 	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	for name, payload := range payloads {
+	for _, payload := range payloads {
 		if payload.t == t {
-			return name
+			return payload.name
 		}
 	}
 	return ""
@@ -262,30 +264,28 @@ func (n EventName) Category() string {
 
 // Known reports whether this version knows the event: whether it is one of [Events], in whatever spelling. Two names are one event if
 // they differ only in the case of ASCII letters, and in '.' for ':'.
-func (n EventName) Known() bool { return n.documented() != "" }
+func (n EventName) Known() bool { return n.payload().name != "" }
 
 // Events returns the known events, in the order of the platform's documentation. The slice is yours.
 func Events() []EventName {
-	return []EventName{EventPassCreated, EventPassInstalled, EventPassUninstalled, EventPassUpdated, EventPassUpdateSent, EventCustomerUpserted, EventRedirectRedirected}
+	names := make([]EventName, len(payloads))
+	for i, payload := range payloads {
+		names[i] = payload.name
+	}
+	return names
 }
 
-// documented returns how the documentation spells the name of a known event; "" if it isn't known.
-func (n EventName) documented() EventName {
-	if _, ok := payloads[n]; ok {
-		return n
-	}
-	for name := range payloads {
-		if len(name) == len(n) && !strings.Contains(string(n), "*") && n.Matches(name) {
-			return name
+// payload returns how the body of an event of this name is read. Its name is the documented spelling, "" if it isn't known.
+func (n EventName) payload() payload {
+	for _, payload := range payloads {
+		if payload.name == n {
+			return payload
 		}
 	}
-	return ""
-}
-
-// payload returns how the body of an event of this name is read.
-func (n EventName) payload() payload {
-	if payload, ok := payloads[n.documented()]; ok {
-		return payload
+	for _, payload := range payloads {
+		if len(payload.name) == len(n) && !strings.Contains(string(n), "*") && n.Matches(payload.name) {
+			return payload
+		}
 	}
 	return unknownEvent
 }

@@ -152,7 +152,7 @@ func (c *call) claim(key string) (*turn, bool) {
 	case state == Done:
 		c.out.Result, c.out.Status = Duplicate, http.StatusNoContent
 	case state == Held:
-		c.out.unavailable(InFlight, ReasonInFlight, errors.New("receiver: another process is handling the event"))
+		c.out.unavailable(InFlight, ReasonInFlight, errors.New("receiver: another delivery of the event is being handled, by another process or another handler"))
 	default:
 		return mine, true
 	}
@@ -238,8 +238,10 @@ func (c *call) late(err error) {
 	switch {
 	case guard.Of(err) == nil && errors.Is(err, context.Cause(c.ctx)):
 		level = slog.LevelDebug // it did what it should, and the outcome says so
-	case isDone(err):
+	case err == nil:
 		message = "receiver: the function succeeded after its delivery was answered with 503"
+	case isDone(err):
+		message = "receiver: the function discarded the event after its delivery was answered with 503"
 	case guard.Of(err) != nil:
 		level, message = slog.LevelError, "receiver: the function panicked after its delivery was answered with 503"
 	}

@@ -24,10 +24,10 @@ type claims struct {
 	paid  chan struct{}    // closed when there are no more debts; nil while there are none
 }
 
-// A localDeduper is one in this process: it answers at once, and await returns when nobody in this process holds the key any more, or
-// ctx has ended.
+// A localDeduper is one in this process: it answers at once, and await waits until the key is given back, or ctx has ended. It reports
+// whether there was anything to wait for.
 type localDeduper interface {
-	await(ctx context.Context, key string)
+	await(ctx context.Context, key string) bool
 }
 
 // A turn is a key's while a delivery of it is handled. It ends with its time, also if it isn't given back: a function that never
@@ -54,6 +54,7 @@ const (
 	debtPause     = time.Second     // between two rounds of paying
 	maxDebts      = 10_000          // what is over that waits for its lease
 	maxFailures   = 3               // in one round
+	maxWrapped    = 100             // of a deduper that wraps itself
 )
 
 // maxWaiting is how many deliveries of one event wait while another is handled. Each holds its body; a sender repeats what is refused.
@@ -67,15 +68,15 @@ var (
 func newClaims(deduper Deduper, lease time.Duration) *claims {
 	c := &claims{deduper: deduper, lease: lease, turns: make(map[string]*turn)}
 	_, c.atOnce = deduper.(localDeduper)
-	for d := deduper; d != nil; {
-		if c.local, _ = d.(localDeduper); c.local != nil {
+	for range maxWrapped {
+		if c.local, _ = deduper.(localDeduper); c.local != nil {
 			break
 		}
-		w, ok := d.(interface{ Unwrap() Deduper })
+		w, ok := deduper.(interface{ Unwrap() Deduper })
 		if !ok {
 			break
 		}
-		d = w.Unwrap()
+		deduper = w.Unwrap()
 	}
 	return c
 }
@@ -98,16 +99,16 @@ func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error
 		keep = true
 		return mine, Claimed, nil
 	}
-	for {
+	for waited := true; ; {
 		claim, err := c.claim(ctx, key)
 		switch {
 		case err != nil, claim.State == Claimed:
 			keep, mine.claimed, mine.token = true, err == nil, claim.Token
 			return mine, claim.State, err
-		case claim.State == Done, c.local == nil:
+		case claim.State == Done, c.local == nil, !waited: // else a wrapper that changes keys would be asked over and over
 			return nil, claim.State, nil
 		}
-		c.local.await(ctx, key) // another handler in this process has it
+		waited = c.local.await(ctx, key) // another handler in this process has it
 		if err := ctx.Err(); err != nil {
 			return nil, 0, fmt.Errorf("%w: %w", errBusy, err)
 		}

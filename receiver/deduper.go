@@ -14,6 +14,9 @@ import (
 //
 // The key is that of [Key]. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
 //
+// A Deduper that wraps another, to count, say, has a method Unwrap() Deduper if it passes the keys on unchanged. Around one of
+// [NewMemoryDeduper], handlers that share it need that to wait for each other. Without it, the second answers 503.
+//
 // All three must return when ctx ends: until then the delivery isn't answered.
 type Deduper interface {
 	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease

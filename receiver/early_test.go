@@ -396,7 +396,7 @@ func TestShutdownWaitsForEveryFunction(t *testing.T) {
 		defer cancel()
 		err := h.Shutdown(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "receiver: Shutdown: 2 deliveries are still being handled")
+		require.ErrorContains(t, err, "receiver: Shutdown: deliveries are still being handled, 2 of them")
 		close(fn.letGo)
 		require.NoError(t, <-ended)
 		require.NoError(t, <-ended)
@@ -484,4 +484,46 @@ func TestAWrappedMemoryDeduperStillWaitsForAnotherHandler(t *testing.T) {
 		assert.Equal(t, 1, runs)
 		assert.EqualValues(t, 2, wrapped.claims.Load(), "the wrapper is asked, not what it wraps")
 	})
+}
+
+// A prefixing wrapper changes the keys, so that the wait for the inner one's ends at once.
+type prefixing struct {
+	counting
+	prefix string
+}
+
+func (p *prefixing) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
+	return p.counting.Claim(ctx, p.prefix+key, lease)
+}
+
+func (p *prefixing) Complete(ctx context.Context, key, token string) error {
+	return p.Deduper.Complete(ctx, p.prefix+key, token)
+}
+
+func TestAWrapperThatChangesTheKeysIsNotAskedOverAndOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &prefixing{counting: counting{Deduper: receiver.NewMemoryDeduper(0, 0)}, prefix: "orders:"}
+		first := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(5 * time.Second); return nil }, receiver.WithDeduper(d))
+		second := handlerOf(t, succeed, receiver.WithDeduper(d))
+		go send(first, eventWith("1"))
+		synctest.Wait()
+		requireStatus(t, 503, send(second, eventWith("1")), "another handler has it, and there is nothing to wait for")
+		assert.LessOrEqual(t, d.claims.Load(), int32(3))
+		time.Sleep(5 * time.Second)
+		requireStatus(t, 204, send(second, eventWith("1")), "it is done")
+	})
+}
+
+type selfish struct{ receiver.Deduper }
+
+func (s selfish) Unwrap() receiver.Deduper { return s }
+
+func TestADeduperThatWrapsItselfOrNothingIsLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	for _, d := range []receiver.Deduper{selfish{receiver.NewMemoryDeduper(0, 0)}, &counting{Deduper: elsewhere{receiver.NewMemoryDeduper(0, 0)}}} {
+		h := handlerOf(t, succeed, receiver.WithDeduper(d))
+		requireStatus(t, 204, send(h, eventWith("1")), "handled")
+		requireStatus(t, 204, send(h, eventWith("1")), "a duplicate")
+	}
 }

@@ -70,8 +70,8 @@ func WithTimeout(d time.Duration) HandlerOption { return func(h *Handler) { h.ti
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *Handler) { h.log.logger = l } }
 
 // WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
-// goroutine, or on another if the time is up before the function has returned; the answer is only complete when it returns. If it
-// panics, that is logged.
+// goroutine, or on another if the time is up before the function has returned; the answer is only complete when it returns. What a
+// function does after that is logged, not observed. If f panics, that is logged.
 func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 	return func(h *Handler) { h.observer = f }
 }
@@ -207,6 +207,6 @@ func (g *gate) close(ctx context.Context) error {
 	case <-empty:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d deliveries are still being handled: %w", inside, ctx.Err())
+		return fmt.Errorf("deliveries are still being handled, %d of them: %w", inside, ctx.Err())
 	}
 }

@@ -383,7 +383,7 @@ func TestAFunctionThatIgnoresItsContextDoesNotHoldTheAnswer(t *testing.T) {
 		{"and succeeds late", func() error { return nil },
 			[]string{"level=WARN", "succeeded after its delivery was answered with 503", "took=40s"}, false},
 		{"and discards late", func() error { return receiver.Discard(errors.New("no such pass")) },
-			[]string{"level=WARN", "succeeded after its delivery was answered with 503", "no such pass"}, false},
+			[]string{"level=WARN", "discarded the event after its delivery was answered with 503", "no such pass"}, false},
 		{"and fails late", func() error { return errors.New("disk full") },
 			[]string{"level=WARN", "failed after its delivery was answered with 503", "disk full", "took=40s"}, true},
 		{"and panics late", func() error { panic("boom") },

@@ -116,11 +116,13 @@ func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (Claim
 	return Claimed, m.tokens, nil
 }
 
-// await waits while the key is held.
-func (m *memoryDeduper) await(ctx context.Context, key string) {
-	if ended, left := m.holder(m.hash(key), m.now()); ended != nil {
+// await waits while the key is held, and reports whether it was.
+func (m *memoryDeduper) await(ctx context.Context, key string) bool {
+	ended, left := m.holder(m.hash(key), m.now())
+	if ended != nil {
 		_ = await(ctx, ended, left)
 	}
+	return ended != nil
 }
 
 // holder returns what is closed when the key is given back, and what is left of its lease; nil if nobody holds it.

@@ -352,3 +352,29 @@ func ExampleVerifier_Doubts() {
 	}
 	// Output: a secret begins or ends in white space, a line break or a quote: is that part of it?
 }
+
+// measured counts look-ups around another source.
+type measured struct {
+	verifier.SecretSource
+	lookUps *int
+}
+
+func (m measured) Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
+	*m.lookUps++
+	return m.SecretSource.Secrets(ctx, tenantID)
+}
+
+// Unwrap keeps what the inner source is known for: that it can refresh, and what events are remembered by.
+func (m measured) Unwrap() verifier.SecretSource { return m.SecretSource }
+
+// A source of your own that wraps another, for metrics, says which.
+func ExampleSecretSource() {
+	lookUps := 0
+	v, err := verifier.New(measured{verifier.Static(exampleSecret), &lookUps})
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"e-1"}`)
+	fmt.Println(v.Verify(context.Background(), "shop", body, walletcrew.Sign(exampleSecret, body)), lookUps)
+	// Output: <nil> 1
+}

@@ -23,8 +23,15 @@ import (
 // that one is unknown. The slice is only read. It must return when ctx ends:
 // until then the delivery isn't answered.
 //
-// A source that wraps another has a method Unwrap() SecretSource. So it keeps what the other is known for: its scope of
-// deduplication, and its refreshing.
+// A source that wraps another must have a method Unwrap() SecretSource. Without it:
+//
+//   - [New] can't see that the inner source could never verify anything.
+//   - Around [FromAPI], a webhook's new secret is refused (401) until FromAPI lists again by itself, after 10 minutes or more.
+//   - Events are remembered by the secret that fitted, instead of by tenant. One that was handled before a rotation is handled again
+//     after it.
+//
+// With Unwrap and without a method Refresh of its own, the inner source is refreshed past the wrapper, which is asked for its secrets
+// once more then.
 type SecretSource interface {
 	Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,9 @@ func fill(t *testing.T, v reflect.Value) {
 		return
 	case *json.RawMessage:
 		*into = json.RawMessage(`[1]`)
+		return
+	case *time.Time:
+		*into = time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC)
 		return
 	}
 	switch v.Kind() {

@@ -19,7 +19,7 @@ import (
 // snippetImports are what a snippet may use without saying so.
 var snippetImports = map[string]string{
 	"bytes": "bytes", "context": "context", "errors": "errors", "io": "io", "http": "net/http", "httptest": "net/http/httptest", "log": "log", "os": "os",
-	"testing": "testing", "walletcrew": "github.com/thewalletcrew/walletcrew-go",
+	"testing": "testing", "time": "time", "walletcrew": "github.com/thewalletcrew/walletcrew-go",
 	"receiver":       "github.com/thewalletcrew/walletcrew-go/receiver",
 	"verifier":       "github.com/thewalletcrew/walletcrew-go/verifier",
 	"walletcrewtest": "github.com/thewalletcrew/walletcrew-go/walletcrewtest",
