@@ -20,7 +20,7 @@ import (
 // decode reads the body into e: what the SDK itself needs, and Data.
 func (e *Event) decode(p payload) error {
 	body := e.json()
-	if kind := jsontext.Value(body).Kind(); !utf8.Valid(body) || kind != '{' && kind != 0 {
+	if kind := jsontext.Value(body).Kind(); kind != '{' && kind != 0 {
 		return errNotObject
 	}
 	data := reflect.New(p.t)
@@ -59,7 +59,11 @@ func (e *Event) decode(p payload) error {
 // json is the body without the byte order mark that some senders put before it.
 func (e *Event) json() []byte { return bytes.TrimPrefix(e.Raw, []byte("\ufeff")) }
 
-var errNotObject = errors.New("walletcrew: it is not a JSON object")
+var (
+	errNotUTF8   = errors.New("walletcrew: it is not valid UTF-8")
+	errNotObject = errors.New("walletcrew: it is not a JSON object")
+	errNotAlone  = errors.New("walletcrew: something follows the JSON value")
+)
 
 // A scanner reads JSON. What it yields are parts of the body, and of one copy of it for strings, so that a member costs no allocation of
 // its own.
@@ -77,10 +81,12 @@ var scanners = sync.Pool{New: func() any {
 	return s
 }}
 
-var errNotAlone = errors.New("walletcrew: something follows the JSON value")
-
-// scan lets read take the one value that body must be. Half a surrogate pair becomes U+FFFD, as invalid UTF-8 would.
+// scan lets read take the one value that body must be. Half a surrogate pair becomes U+FFFD. JSON v2 has one option for that and for
+// invalid UTF-8, which is refused.
 func scan(body []byte, read func(*scanner) error) error {
+	if !utf8.Valid(body) {
+		return errNotUTF8
+	}
 	s := scanners.Get().(*scanner)
 	s.body, s.text, s.buf = body, string(body), *bytes.NewBuffer(body)
 	s.dec.Reset(&s.buf, jsontext.AllowInvalidUTF8(true))
@@ -223,10 +229,11 @@ func set(into any, value string) bool {
 		}
 		return kind != '{' && kind != '['
 	case *int:
-		whole, fraction, _ := strings.Cut(strings.Trim(value, `"`), ".")
+		text := jsontext.Value(textOf(value))
+		whole, fraction, _ := strings.Cut(string(text), ".")
 		n, err := strconv.Atoi(whole)
 		*into = n
-		return kind == 'n' || err == nil && strings.Trim(fraction, "0") == ""
+		return kind == 'n' || text.Kind() == '0' && text.IsValid() && err == nil && strings.Trim(fraction, "0") == ""
 	}
 	if kind == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
 		return true // PHP writes an empty object so
@@ -243,6 +250,20 @@ type payload struct {
 
 func payloadOf[T any](name EventName) payload {
 	return payload{name, reflect.TypeFor[T](), fieldsOf(reflect.TypeFor[T]())}
+}
+
+// payloadInto returns how what v points to is read, if it is a payload.
+func payloadInto(v any) (payload, bool) {
+	t := reflect.TypeOf(v)
+	if t == nil || t.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
+		return payload{}, false
+	}
+	for _, p := range append([]payload{unknownEvent, anyPass}, payloads...) {
+		if p.t == t.Elem() {
+			return p, true
+		}
+	}
+	return payload{}, false
 }
 
 // fields are those of a struct and of structs embedded in it, by the name of the member that each takes.

@@ -75,7 +75,20 @@ func ParseEvent(name EventName, body []byte) (*Event, error) {
 // Decode decodes the body into your own type, as [encoding/json.Unmarshal] does, which takes member names in any case; Data is made
 // of names as they are documented. It decodes anew at each call. The error's text holds nothing of the body; errors.As finds
 // encoding/json's own, which may.
+//
+// A type of this package, such as a [Pass] of any pass event, is read as Data is: leniently, and what doesn't fit stays empty.
 func (e *Event) Decode(v any) error {
+	if payload, ok := payloadInto(v); ok {
+		read := Event{Name: e.Name, Raw: e.Raw}
+		if err := read.decode(payload); err != nil {
+			return invalidPayload(&read, err)
+		}
+		if read.DataErr != nil {
+			return read.DataErr
+		}
+		reflect.ValueOf(v).Elem().Set(reflect.ValueOf(read.Data).Elem())
+		return nil
+	}
 	if err := json.Unmarshal(e.json(), v); err != nil {
 		return &decodingError{e.Name, err}
 	}
@@ -152,7 +165,10 @@ var payloads = []payload{
 	payloadOf[RedirectRedirected](EventRedirectRedirected),
 }
 
-var unknownEvent = payloadOf[UnknownEvent]("")
+var (
+	unknownEvent = payloadOf[UnknownEvent]("")
+	anyPass      = payloadOf[Pass]("")
+)
 
 // Pass is what every pass event carries, as far as known: the names come from the platform's other integrations. A field is
 // empty where the body has no such member, null, or a value that doesn't fit ([Event.Misfits]).

@@ -861,13 +861,17 @@ func FuzzParseEvent(f *testing.F) {
 		if err := e.Decode(&own); err != nil {
 			t.Fatalf("encoding/json refuses what ParseEvent accepts: %v", err)
 		}
-		// What fits the event's type in Decode is the same in ParseEvent, which reads more. Decode takes names in any case, as
-		// encoding/json does, and ParseEvent as they are written.
+		decoded := reflect.New(reflect.TypeOf(e.Data).Elem()).Interface()
+		if err := e.Decode(decoded); err != nil || !reflect.DeepEqual(decoded, e.Data) {
+			t.Fatalf("Decode makes %+v of what is %+v in Data: %v", decoded, e.Data, err)
+		}
+		// What fits the event's type in encoding/json is the same in ParseEvent, which reads more. Encoding/json takes names in any case,
+		// and ParseEvent as they are written.
 		if e.DataErr == nil && !hasNameInAnotherCase(body) {
 			data := reflect.New(reflect.TypeOf(e.Data).Elem()).Interface()
-			err := e.Decode(data)
+			err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), data)
 			if err == nil && (e.Misfits != nil || !reflect.DeepEqual(data, e.Data)) {
-				t.Fatalf("Decode makes %+v of what is %+v in Data, with misfits %q", data, e.Data, e.Misfits)
+				t.Fatalf("encoding/json makes %+v of what is %+v in Data, with misfits %q", data, e.Data, e.Misfits)
 			}
 		}
 		for _, path := range e.Misfits {
@@ -952,4 +956,32 @@ func hasNameInAnotherCase(body []byte) bool {
 			return true
 		}
 	}
+}
+
+func TestDecodeReadsTheSDKsOwnTypesLeniently(t *testing.T) {
+	t.Parallel()
+	e := mustParse(t, walletcrew.EventPassUpdated, `{"__id":"1","passId":7,"passKind":[],"identifiers":[]}`)
+	var pass walletcrew.Pass
+	require.NoError(t, e.Decode(&pass))
+	assert.Equal(t, walletcrew.Pass{PassID: "7", Identifiers: walletcrew.Values{}}, pass, "as Data is read")
+	var installed walletcrew.PassInstalled
+	require.NoError(t, e.Decode(&installed), "one function may take several events in one type")
+	assert.Equal(t, "7", installed.PassID)
+	var unknown walletcrew.UnknownEvent
+	require.NoError(t, e.Decode(&unknown))
+	assert.Len(t, unknown.Members, 4)
+	misfit := mustParse(t, walletcrew.EventPassUpdated, `{"passId":{"n":"4111"}}`)
+	err := misfit.Decode(&pass)
+	require.ErrorContains(t, err, "passId")
+	assert.NotContains(t, err.Error(), "4111")
+	assert.Equal(t, "7", pass.PassID, "after an error it is as it was")
+	require.Error(t, e.Decode((*walletcrew.Pass)(nil)))
+	require.Error(t, e.Decode(walletcrew.Pass{}))
+	require.Error(t, e.Decode(nil))
+}
+
+func TestValuesRefuseInvalidUTF8(t *testing.T) {
+	t.Parallel()
+	var v walletcrew.Values
+	require.Error(t, v.UnmarshalJSON([]byte("{\"a\":\"\xff\"}")))
 }

@@ -143,7 +143,11 @@ func (sig Signature) Verify(body []byte, secrets ...Secret) error {
 		return err
 	}
 	for _, secret := range secrets {
-		if newMAC(secret).matches(body, sig) {
+		mac, err := newMAC(secret)
+		if err != nil {
+			return err
+		}
+		if mac.matches(body, sig) {
 			return nil
 		}
 	}
@@ -242,12 +246,21 @@ type Key struct {
 	pool func() *sync.Pool // of hash.Hash; a function, so that fmt can't print what is in them
 }
 
-// NewKey prepares a secret. An empty one, or "[redacted]", is [ErrNoSecret].
+// NewKey prepares a secret. An empty one, or "[redacted]", is [ErrNoSecret], as is one under 14 bytes in a program that allows FIPS 140-3
+// only (GODEBUG=fips140=only).
 func NewKey(secret Secret) (*Key, error) {
 	if err := secret.check(); err != nil {
 		return nil, err
 	}
-	pool := &sync.Pool{New: func() any { return newMAC(secret) }}
+	first, err := newMAC(secret)
+	if err != nil {
+		return nil, err
+	}
+	pool := &sync.Pool{New: func() any {
+		mac, _ := newMAC(secret) // as the first
+		return mac
+	}}
+	pool.Put(first)
 	return &Key{func() *sync.Pool { return pool }}, nil
 }
 
@@ -274,7 +287,15 @@ type mac struct {
 	sum  Signature
 }
 
-func newMAC(secret Secret) *mac { return &mac{hash: hmac.New(sha256.New, []byte(secret))} }
+// newMAC fails where crypto/hmac panics: for a secret under 112 bits where only FIPS 140-3 is allowed.
+func newMAC(secret Secret) (m *mac, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			m, err = nil, fmt.Errorf("%w: %v", ErrNoSecret, value)
+		}
+	}()
+	return &mac{hash: hmac.New(sha256.New, []byte(secret))}, nil
+}
 
 func (m *mac) matches(body []byte, sig Signature) bool {
 	m.hash.Write(body)

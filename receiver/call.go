@@ -29,8 +29,8 @@ type call struct {
 	began    time.Time      // the function
 	early    sync.WaitGroup // timeUp
 	finished bool           // it is decided, logged and observed
-	answered bool
-	exiting  bool // user code has called runtime.Goexit: net/http won't send what is in its buffers
+	answered bool           // by writeEmpty: the status is written
+	exiting  bool           // user code has called runtime.Goexit: net/http won't send what is in its buffers
 }
 
 var errShuttingDown = errors.New("receiver: the handler is shutting down")
@@ -102,10 +102,8 @@ func (c *call) limitBody() {
 // handle runs the function for a delivery that was accepted, if it is its turn.
 func (c *call) handle() {
 	key := dedupekey.Of(c.delivery.Scope, c.delivery.Event.ID)
-	if key != "" {
-		c.ctx = dedupekey.With(c.ctx, key)
-	}
-	if !c.inTime() { // nobody would hear how the function ended
+	c.ctx = dedupekey.With(c.ctx, key) // also if there is none: the request's may have another
+	if !c.inTime() {                   // nobody would hear how the function ended
 		c.finish()
 		return
 	}
@@ -170,26 +168,23 @@ func (c *call) run(mine *turn) {
 		if !returned {
 			err, c.exiting = guard.Goexit("receiver: the function"), true
 		}
-		late := !stop()
-		if late {
-			c.early.Wait()
-		}
+		late, took := !stop(), time.Since(c.began)
+		settled := false
+		defer func() { // also after a runtime.Goexit of the deduper
+			c.exiting = c.exiting || !settled
+			if late {
+				c.early.Wait() // not before the deduper knows: an observer may take its time
+				c.late(err, took)
+				return
+			}
+			c.out.Function = took
+			c.out.decide(c.ctx, err)
+			c.finish()
+		}()
 		c.settle(mine, err)
-		if late {
-			c.late(err)
-			return
-		}
-		c.out.Function = time.Since(c.began)
-		c.out.decide(c.ctx, err)
-		c.finish()
+		settled = true
 	}()
-	err = guard.Call("receiver: the function", func() error {
-		err := c.handler.fn(c.ctx, c.out.Event)
-		if err != nil { // a nil pointer as an error panics when it is asked: here, where it is the function's panic
-			_, _ = err.Error(), errors.Is(err, context.Canceled) || IsDiscard(err)
-		}
-		return err
-	})
+	err = guard.Call("receiver: the function", func() error { return c.handler.fn(c.ctx, c.out.Event) })
 	returned = true
 }
 
@@ -215,24 +210,24 @@ func (c *call) timeUp() {
 	c.out.Function = time.Since(c.began)
 	c.out.late("the function did not return in time", c.ctx.Err())
 	c.finished = true
-	c.handler.log.outcome(c)
-	if canFlush(c.w) {
-		c.answered = true
-		err := guard.Call("receiver: the ResponseWriter", func() error {
-			c.writeEmpty()
-			return http.NewResponseController(c.w).Flush()
-		})
-		if guard.Of(err) != nil { // other errors are the sender's, who has gone
-			c.handler.log.record(c.ctx, slog.LevelError, "receiver: the delivery can't be answered before the function returns", c.out.Event, err)
+	err := guard.Call("receiver: the ResponseWriter", func() error {
+		if !canFlush(c.w) {
+			return nil
 		}
+		c.writeEmpty()
+		return http.NewResponseController(c.w).Flush()
+	})
+	c.handler.log.outcome(c)
+	if guard.Of(err) != nil { // other errors are the sender's, who has gone
+		c.handler.log.record(c.ctx, slog.LevelError, "receiver: the delivery can't be answered before the function returns", c.out.Event, err)
 	}
 	c.handler.observe(c.r.Context(), c.out)
 }
 
 // late tells of a function that ended after its delivery was answered.
-func (c *call) late(err error) {
+func (c *call) late(err error, took time.Duration) {
 	if !c.answered {
-		c.writeEmpty()
+		c.writeEmpty() // a panic goes on to net/http, which ends the connection: without a status it would send 200
 	}
 	level, message := slog.LevelWarn, "receiver: the function failed after its delivery was answered with 503"
 	switch {
@@ -245,7 +240,7 @@ func (c *call) late(err error) {
 	case guard.Of(err) != nil:
 		level, message = slog.LevelError, "receiver: the function panicked after its delivery was answered with 503"
 	}
-	c.handler.log.record(c.ctx, level, message, c.out.Event, err, slog.Duration("took", time.Since(c.began)))
+	c.handler.log.record(c.ctx, level, message, c.out.Event, err, slog.Duration("took", took))
 }
 
 // finish logs, answers and observes what was decided.
@@ -280,11 +275,12 @@ func (c *call) writeEmpty() {
 		header.Set("Connection", "close")
 	}
 	c.w.WriteHeader(c.out.Status)
+	c.answered = true
 }
 
 // canFlush reports whether http.ResponseController can flush w. Calling it to find out would send a 200.
 func canFlush(w http.ResponseWriter) bool {
-	for {
+	for range maxWrapped {
 		switch t := w.(type) {
 		case interface{ FlushError() error }, http.Flusher:
 			return true
@@ -294,6 +290,7 @@ func canFlush(w http.ResponseWriter) bool {
 			return false
 		}
 	}
+	return false
 }
 
 // observe tells the observer. A panic of it must not take the answer with it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ type claims struct {
 	local   localDeduper // nil if the deduper is none, and wraps none
 	atOnce  bool         // the deduper itself is local: it needs no time limit
 	lease   time.Duration
+	log     *log
 
 	mu    sync.Mutex
 	turns map[string]*turn // of the keys that are being handled
@@ -54,7 +56,7 @@ const (
 	debtPause     = time.Second     // between two rounds of paying
 	maxDebts      = 10_000          // what is over that waits for its lease
 	maxFailures   = 3               // in one round
-	maxWrapped    = 100             // of a deduper that wraps itself
+	maxWrapped    = 100             // of what wraps itself
 )
 
 // maxWaiting is how many deliveries of one event wait while another is handled. Each holds its body; a sender repeats what is refused.
@@ -65,8 +67,8 @@ var (
 	errTooMany = fmt.Errorf("receiver: this process is handling the event, and %d other deliveries of it wait already", maxWaiting)
 )
 
-func newClaims(deduper Deduper, lease time.Duration) *claims {
-	c := &claims{deduper: deduper, lease: lease, turns: make(map[string]*turn)}
+func newClaims(deduper Deduper, lease time.Duration, log *log) *claims {
+	c := &claims{deduper: deduper, lease: lease, log: log, turns: make(map[string]*turn)}
 	_, c.atOnce = deduper.(localDeduper)
 	for range maxWrapped {
 		if c.local, _ = deduper.(localDeduper); c.local != nil {
@@ -99,16 +101,18 @@ func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error
 		keep = true
 		return mine, Claimed, nil
 	}
-	for waited := true; ; {
+	for inVain := 0; ; {
 		claim, err := c.claim(ctx, key)
 		switch {
 		case err != nil, claim.State == Claimed:
 			keep, mine.claimed, mine.token = true, err == nil, claim.Token
 			return mine, claim.State, err
-		case claim.State == Done, c.local == nil, !waited: // else a wrapper that changes keys would be asked over and over
+		case claim.State == Done, c.local == nil, inVain == 3: // a wrapper that changes keys would be asked over and over
 			return nil, claim.State, nil
 		}
-		waited = c.local.await(ctx, key) // another handler in this process has it
+		if !c.local.await(ctx, key) { // another handler in this process has it
+			inVain++
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, 0, fmt.Errorf("%w: %w", errBusy, err)
 		}
@@ -137,10 +141,14 @@ func (c *claims) settle(ctx context.Context, mine *turn, done bool) error {
 		return nil
 	}
 	d := debt{key: mine.key, token: mine.token, done: done, until: mine.until}
+	told := false
+	defer func() {
+		if !told { // also after a runtime.Goexit
+			c.owe(d)
+		}
+	}()
 	err := c.tell(context.WithoutCancel(ctx), d)
-	if err != nil && !errors.Is(err, ErrLeaseLost) {
-		c.owe(d)
-	}
+	told = err == nil || errors.Is(err, ErrLeaseLost)
 	return err
 }
 
@@ -278,6 +286,10 @@ func (c *claims) round(due []debt) []debt {
 	var left, failed []debt
 	for i, d := range due {
 		if time.Now().After(d.until) {
+			if d.done {
+				c.log.record(context.Background(), slog.LevelError, "receiver: an event was handled, but could not be marked as done until its lease "+
+					"ended; it may be handled again", nil, nil, slog.String("key", short(d.key)))
+			}
 			continue
 		}
 		err := c.tell(context.Background(), d)

@@ -25,13 +25,14 @@ import (
 // inFunction runs what it is given as the handler's function, for one delivery within ctx, and returns the function's context.
 func inFunction(t *testing.T, ctx context.Context, fn func(ctx context.Context), opts ...receiver.HandlerOption) (kept context.Context, status int) { //nolint:revive // t is first
 	t.Helper()
+	began := make(chan context.Context, 1)
 	h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error {
-		kept = ctx
+		began <- ctx
 		fn(ctx)
 		return nil
 	}, opts...)
 	status = send(h, eventWith("1").WithContext(ctx)).StatusCode
-	return kept, status
+	return <-began, status
 }
 
 func TestTheFunctionsContextHasTheDeadlineOfTheDelivery(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -266,9 +267,9 @@ func TestAWriterThatPanicsEndsNeitherTheProcessNorTheFunction(t *testing.T) {
 				fn, seen, book := newStubborn(), new(outcomes), new(logbook)
 				h := handlerOf(t, fn.handle, receiver.WithObserver(seen.observe), receiver.WithLogger(book.logger()))
 				w := &breakingWriter{plainWriter: plainWriter{header: http.Header{}}, onHeader: onHeader}
-				returned := make(chan struct{})
+				returned := make(chan any, 1)
 				go func() {
-					defer close(returned)
+					defer func() { returned <- recover() }() // as net/http, which ends the connection then
 					h.ServeHTTP(w, eventWith("1"))
 				}()
 				time.Sleep(25 * time.Second)
@@ -277,7 +278,8 @@ func TestAWriterThatPanicsEndsNeitherTheProcessNorTheFunction(t *testing.T) {
 				assert.Contains(t, book.String(), "stack=")
 				assert.Equal(t, receiver.TimedOut, seen.only(t).Result)
 				close(fn.letGo)
-				<-returned
+				panicked := <-returned
+				assert.Equal(t, onHeader, panicked != nil, "without a status, net/http would send 200")
 				assert.Len(t, fn.ended, 1)
 			})
 		})
@@ -509,8 +511,8 @@ func TestAWrapperThatChangesTheKeysIsNotAskedOverAndOver(t *testing.T) {
 		go send(first, eventWith("1"))
 		synctest.Wait()
 		requireStatus(t, 503, send(second, eventWith("1")), "another handler has it, and there is nothing to wait for")
-		assert.LessOrEqual(t, d.claims.Load(), int32(3))
-		time.Sleep(5 * time.Second)
+		assert.LessOrEqual(t, d.claims.Load(), int32(5))
+		time.Sleep(6 * time.Second)
 		requireStatus(t, 204, send(second, eventWith("1")), "it is done")
 	})
 }
@@ -526,4 +528,195 @@ func TestADeduperThatWrapsItselfOrNothingIsLikeAnyOther(t *testing.T) {
 		requireStatus(t, 204, send(h, eventWith("1")), "handled")
 		requireStatus(t, 204, send(h, eventWith("1")), "a duplicate")
 	}
+}
+
+// --- what a hostile engineer found ---
+
+// A headerless writer's first WriteHeader fails. Net/http sends 200 for a handler that returns without a status.
+type headerless struct {
+	http.ResponseWriter
+	once sync.Once
+	fail func()
+}
+
+func (w *headerless) WriteHeader(status int) {
+	w.once.Do(w.fail)
+	w.ResponseWriter.WriteHeader(status)
+}
+func (w *headerless) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func TestNoFailedEventIsAnsweredWith200WhateverTheWriterDoes(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(){"a panic": func() { panic("no header") }, "a Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fn := newStubborn()
+			seen := make(chan receiver.Outcome, 1)
+			h := handlerOf(t, func(ctx context.Context, e *walletcrew.Event) error {
+				_ = fn.handle(ctx, e)
+				return errors.New("disk full")
+			}, receiver.WithTimeout(20*time.Millisecond), receiver.WithObserver(func(_ context.Context, out receiver.Outcome) { seen <- out }))
+			returned := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(returned)
+				h.ServeHTTP(&headerless{ResponseWriter: w, fail: fail}, r)
+			}))
+			defer server.Close()
+			go func() {
+				if name == "a panic" {
+					<-seen // the early answer failed
+				} else {
+					<-time.After(100 * time.Millisecond)
+				}
+				close(fn.letGo)
+			}()
+			assert.Equal(t, 503, postTo(t, server, eventWith("1")))
+			<-returned
+		})
+	}
+}
+
+type unwrapPanics struct{ http.ResponseWriter }
+
+func (unwrapPanics) Unwrap() http.ResponseWriter { panic("no unwrapping") }
+
+type unwrapsItself struct{ plainWriter }
+
+func (w *unwrapsItself) Unwrap() http.ResponseWriter { return w }
+
+func TestAWriterWhoseUnwrapIsBrokenEndsNothing(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]http.ResponseWriter{
+		"it panics":            unwrapPanics{&plainWriter{header: http.Header{}}},
+		"it unwraps to itself": &unwrapsItself{plainWriter{header: http.Header{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				seen := new(outcomes)
+				h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(time.Minute); return nil }, receiver.WithObserver(seen.observe))
+				// So that the body's deadline doesn't unwrap it first.
+				ctx := context.WithValue(t.Context(), http.ServerContextKey, &http.Server{ReadTimeout: time.Second, ReadHeaderTimeout: time.Second})
+				h.ServeHTTP(w, eventWith("1").WithContext(ctx))
+				assert.Equal(t, receiver.TimedOut, seen.only(t).Result)
+			})
+		})
+	}
+}
+
+func TestASlowObserverDoesNotHoldTheEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := receiver.NewMemoryDeduper(0, 0)
+		h := handlerOf(t, func(context.Context, *walletcrew.Event) error { time.Sleep(26 * time.Second); return nil },
+			receiver.WithDeduper(d), receiver.WithObserver(func(_ context.Context, out receiver.Outcome) {
+				if out.Result == receiver.TimedOut {
+					time.Sleep(time.Hour)
+				}
+			}))
+		go send(h, eventWith("1"))
+		time.Sleep(27 * time.Second)
+		claim, err := d.Claim(t.Context(), "-/1", time.Second)
+		require.NoError(t, err)
+		assert.Equal(t, receiver.Done, claim.State, "the function has ended")
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// A typed nil is an error that panics when it is asked what it is.
+type nilError struct{ inner error }
+
+func (e *nilError) Error() string { return e.inner.Error() }
+func (e *nilError) Unwrap() error { return e.inner }
+
+type typedNil struct {
+	receiver.Deduper
+	claims, releases atomic.Int32
+}
+
+func (d *typedNil) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
+	if d.claims.Add(1) == 1 {
+		return receiver.Claim{Token: "lost"}, (*nilError)(nil)
+	}
+	return d.Deduper.Claim(ctx, key, lease)
+}
+
+func (d *typedNil) Release(ctx context.Context, key, token string) error {
+	if d.releases.Add(1) == 1 {
+		return (*nilError)(nil)
+	}
+	return d.Deduper.Release(ctx, key, token)
+}
+
+func TestADeduperWhoseErrorIsATypedNilIsOneThatFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &typedNil{Deduper: receiver.NewMemoryDeduper(0, 0)}
+		h := handlerOf(t, succeed, receiver.WithDeduper(d))
+		requireStatus(t, 503, send(h, eventWith("1")), "it failed")
+		requireStatus(t, 204, send(h, eventWith("1")), "the turn was given back")
+		time.Sleep(leasesEnd)
+		assert.GreaterOrEqual(t, d.releases.Load(), int32(2), "what may have been taken was given back in the background")
+	})
+}
+
+type exitsOnComplete struct {
+	receiver.Deduper
+	completes atomic.Int32
+}
+
+func (d *exitsOnComplete) Complete(ctx context.Context, key, token string) error {
+	if d.completes.Add(1) == 1 {
+		runtime.Goexit()
+	}
+	return d.Deduper.Complete(ctx, key, token)
+}
+
+func TestADeduperThatExitsWhileItIsToldIsToldAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, seen := &exitsOnComplete{Deduper: receiver.NewMemoryDeduper(0, 0)}, new(outcomes)
+		h := handlerOf(t, succeed, receiver.WithDeduper(d), receiver.WithObserver(seen.observe))
+		requireStatus(t, 204, send(h, eventWith("1")), "the event was handled")
+		assert.Equal(t, receiver.Handled, seen.only(t).Result)
+		require.NoError(t, h.Shutdown(t.Context()))
+		assert.EqualValues(t, 2, d.completes.Load())
+		claim, err := d.Claim(t.Context(), "-/1", time.Second)
+		require.NoError(t, err)
+		assert.Equal(t, receiver.Done, claim.State)
+	})
+}
+
+func TestAnEventWithoutAnIDHasNoKeyWhateverTheRequestsContextHas(t *testing.T) {
+	t.Parallel()
+	key := "none was seen"
+	h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { key = receiver.Key(ctx); return nil })
+	send(h, eventWith("").WithContext(receiver.WithKey(t.Context(), "-/another-event")))
+	assert.Empty(t, key)
+}
+
+func TestOnNameTakesEachPassEventAsAPass(t *testing.T) {
+	t.Parallel()
+	mux := receiver.NewMux()
+	var ids []string
+	receiver.OnName(mux, "Pass:*", func(_ context.Context, _ *walletcrew.Event, p *walletcrew.Pass) error {
+		ids = append(ids, p.PassID)
+		return nil
+	})
+	h := handlerOf(t, mux.Handle)
+	for _, body := range []string{`{"passId":"p-1","identifiers":[]}`, `{"passId":"p-2","passKind":3}`, `{"passId":3}`} {
+		requireStatus(t, 204, send(h, posted([]byte(body))), body)
+	}
+	assert.Equal(t, []string{"p-1", "p-2", "3"}, ids)
+}
+
+func TestAnEventThatCouldNotBeMarkedAsDoneIsInTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		book := new(logbook)
+		h := handlerOf(t, succeed, receiver.WithDeduper(&fakeDeduper{completeErr: errLost}), receiver.WithLogger(book.logger()))
+		requireStatus(t, 204, send(h, eventWith("1")), "handled")
+		time.Sleep(leasesEnd)
+		assert.Contains(t, book.String(), "could not be marked as done until its lease ended; it may be handled again\" key=-/1")
+	})
 }

@@ -42,7 +42,7 @@ const (
 )
 
 // WithDeduper calls the function once for each event: the deduper is asked before, and told after. Nil, as without the option:
-// the function is called for each delivery. See [NewHandler] for what is answered, [ContinueWithoutDeduper] for when it fails.
+// the function is called for each delivery, for one of an event at a time. See [NewHandler] for what is answered, [ContinueWithoutDeduper] for when it fails.
 //
 // A deduper belongs to one function: it only remembers that an event was handled, not by whom. Give each function that does something
 // else its own; the dedupers of adapters ask for a name for that. Otherwise an event that comes to both, as to two webhooks, is handled
@@ -96,7 +96,8 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 // With [WithDeduper], the event's key is claimed first, for a lease of 10 s more than the timeout:
 //
 //   - It is done already: 204, and fn isn't called.
-//   - This handler has it, or another with the same memory deduper: the delivery waits, and then looks again.
+//   - This handler has it, or another with the same memory deduper: the delivery waits, and then looks again. Four deliveries of one
+//     event wait at most; the others get 503 at once. It is so without a deduper, too.
 //   - Another process has it: 503.
 //
 // After fn, the key is completed, or released if fn failed, so that the next delivery runs it. If the deduper can't be told, it is
@@ -121,7 +122,7 @@ func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Ha
 	case h.timeout <= 0 || h.timeout > maxTimeout:
 		panic("receiver: NewHandler: the timeout isn't between 1 ms and 24 h")
 	}
-	h.claims = newClaims(h.deduper, h.timeout+leaseMargin)
+	h.claims = newClaims(h.deduper, h.timeout+leaseMargin, &h.log)
 	for _, doubt := range v.Doubts() {
 		h.log.record(context.Background(), slog.LevelWarn, "receiver: "+doubt, nil, nil)
 	}

@@ -38,12 +38,11 @@ func (l *log) outcome(c *call) {
 		l.record(ctx, slog.LevelWarn, "receiver: the function discarded the event", out.Event, out.Err)
 	case Panicked:
 		l.record(ctx, slog.LevelError, "receiver: a panic while the delivery was handled", out.Event, out.Err, status)
-	case InFlight, Unavailable:
-		if !l.first(out.Reason, true) {
+	default:
+		stranger := out.Result == InFlight || out.Result == Unavailable || out.Reason == ReasonHungUp // anybody can cause it
+		if stranger && !l.first(out.Reason, true) {
 			return
 		}
-		fallthrough
-	default:
 		l.record(ctx, slog.LevelWarn, "receiver: the event was not handled", out.Event, out.Err, status,
 			slog.String("result", string(out.Result)), slog.String("reason", string(out.Reason)))
 	}

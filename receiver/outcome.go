@@ -34,7 +34,7 @@ const (
 	Handled     Result = "handled"     // 204: the function returned nil
 	Duplicate   Result = "duplicate"   // 204: it was handled before; the function wasn't called
 	Discarded   Result = "discarded"   // 204: the function returned a Discard
-	InFlight    Result = "in_flight"   // 503: another process is handling it, or this one was still at it when the time was up
+	InFlight    Result = "in_flight"   // 503: another delivery of the event is being handled, and this one can't wait for it
 	Failed      Result = "failed"      // 500: the function returned an error; 503 for a Temporary one
 	Panicked    Result = "panicked"    // 500: the function panicked, or the source of secrets did
 	TimedOut    Result = "timed_out"   // 503: the function took too long, or the sender hung up

@@ -24,11 +24,7 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 			answer.Write(w, StatusCode(err))
 			return
 		}
-		ctx := context.WithValue(r.Context(), deliveryKey{}, d)
-		if key := d.key(); key != "" {
-			ctx = dedupekey.With(ctx, key)
-		}
-		r = r.WithContext(ctx)
+		r = r.WithContext(dedupekey.With(context.WithValue(r.Context(), deliveryKey{}, d), d.key()))
 		r.Body = io.NopCloser(bytes.NewReader(d.Body))
 		r.ContentLength = int64(len(d.Body))
 		r.TransferEncoding = nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ type Refresher interface {
 	Refresh(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }
 
-// What a source may be able to do besides. New looks for it once, from the outermost source to the innermost.
+// What a source of this package may be able to do besides. New looks for it once, from the outermost source to the innermost.
 type (
 	wrapper  interface{ Unwrap() SecretSource }
 	checked  interface{ check() error } // says what is wrong with it, at start
@@ -101,23 +102,36 @@ func unwrap(source SecretSource) ([]SecretSource, error) {
 // first returns the outermost that is a T.
 func first[T any](chain []SecretSource) (found T, ok bool) {
 	for _, source := range chain {
-		if found, ok = source.(T); ok {
+		if found, ok = as[T](source); ok {
 			return found, true
 		}
 	}
 	return found, false
 }
 
+// as returns the source as a T, if it is one of this package's: a struct of yours that embeds a SecretFunc has its methods, too.
+func as[T any](source SecretSource) (found T, ok bool) {
+	t := reflect.TypeOf(source)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.PkgPath() != reflect.TypeFor[SecretFunc]().PkgPath() {
+		return found, false
+	}
+	found, ok = source.(T)
+	return found, ok
+}
+
 // checkSource refuses a source that could never verify anything, or whose scope would change unnoticed.
 func checkSource(source SecretSource) error {
-	if c, ok := source.(checked); ok {
+	if c, ok := as[checked](source); ok {
 		if err := c.check(); err != nil {
 			return err
 		}
 	}
 	_, refreshes := source.(Refresher)
 	_, wraps := source.(wrapper)
-	_, ours := source.(scoped)
+	_, ours := as[scoped](source)
 	if refreshes && !wraps && !ours {
 		return fmt.Errorf("verifier: the source %T has Refresh but no Unwrap: write func (s %[1]T) Unwrap() verifier.SecretSource, which returns "+
 			"the source that it wraps, or nil if it wraps none", source)

@@ -286,3 +286,47 @@ func TestANilOptionIsIgnored(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotNil(t, v)
 }
+
+// oneForAll embeds a SecretFunc, and has the methods of that which aren't exported, too.
+type oneForAll struct{ verifier.SecretFunc }
+
+func (oneForAll) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
+	return []walletcrew.Secret{knownSecret}, nil
+}
+
+func TestASourceThatEmbedsASecretFuncIsOneOfTheUsersOwn(t *testing.T) {
+	t.Parallel()
+	for _, source := range []verifier.SecretSource{oneForAll{}, &oneForAll{func(context.Context, string) ([]walletcrew.Secret, error) { return nil, nil }}} {
+		d, err := verifierOf(t, source).Delivery(posted([]byte(knownBody)))
+		require.NoError(t, err)
+		assert.Equal(t, "s/a01cd9f1bc74363e0fdd568f7c219fe4", d.Scope, "the sender's header must not choose the scope")
+	}
+}
+
+func TestARefreshOfTheUsersOwnIsAskedOnceForAForgery(t *testing.T) {
+	t.Parallel()
+	api := &fakeAPI{}
+	api.set(otherSecret)
+	wrapped := &forwarding{source: verifier.FromAPI(api.client(t))}
+	v := verifierOf(t, wrapped)
+	require.Equal(t, 204, sentWith(v, otherSecret))
+	for range 20 {
+		require.Equal(t, 401, sentWith(v, "forged"))
+	}
+	assert.Equal(t, 20, wrapped.looked)
+}
+
+// aValue is a source whose secret fmt can see.
+type aValue struct{ secret walletcrew.Secret }
+
+func (a aValue) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
+	return []walletcrew.Secret{a.secret}, nil
+}
+
+func TestPrintingAVerifierPrintsNoSourceOfTheUsers(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, aValue{knownSecret})
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+		noSecretIn(t, fmt.Sprintf(verb, v)+fmt.Sprintf(verb, *v), "with %s", verb)
+	}
+}

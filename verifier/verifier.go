@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -91,7 +92,7 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 
 // learn finds what the source can do besides.
 func (v *Verifier) learn(chain []SecretSource) error {
-	if p, ok := v.source.(prepared); ok {
+	if p, ok := as[prepared](v.source); ok {
 		keys, err := p.keys()
 		if err != nil {
 			return err
@@ -105,9 +106,13 @@ func (v *Verifier) learn(chain []SecretSource) error {
 			return false
 		}
 	}
-	if r, ok := first[Refresher](chain); ok {
+	for i, s := range chain {
+		r, ok := s.(Refresher)
+		if !ok {
+			continue
+		}
 		v.refresh = r.Refresh
-		if _, outermost := v.source.(Refresher); !outermost { // it may return other secrets than the one that it wraps
+		if i > 0 { // the outermost may return other secrets than the one that it wraps
 			v.refresh = func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
 				if _, err := r.Refresh(ctx, tenantID); err != nil {
 					return nil, err
@@ -115,9 +120,10 @@ func (v *Verifier) learn(chain []SecretSource) error {
 				return v.source.Secrets(ctx, tenantID)
 			}
 		}
-	}
-	if d, ok := first[dated](chain); ok {
-		v.current = d.current
+		if d, ok := as[dated](s); ok {
+			v.current = d.current
+		}
+		break
 	}
 	if e, ok := first[explaining](chain); ok {
 		v.explain = e.explain
@@ -131,6 +137,9 @@ func (v *Verifier) learn(chain []SecretSource) error {
 	}
 	return nil
 }
+
+// Format writes the same whatever the verb: a source of yours may be printed with its secrets.
+func (Verifier) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.Verifier(...)") }
 
 // Doubts returns what may be wrong with the source, but can't be refused, as sentences for a log: nil, or that a secret begins or
 // ends in what files and shells put there. receiver.NewHandler logs it.

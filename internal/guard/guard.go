@@ -2,18 +2,24 @@
 package guard
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 )
 
-// Call calls f, and turns a panic into a *[Panic]. Who is what panics, in words: "receiver: the deduper".
+// Call calls f, and turns a panic into a *[Panic]. Who is what panics, in words: "receiver: the deduper". A nil pointer as an error panics
+// only when it is asked what it is, so Call asks.
 func Call(who string, f func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = &Panic{who, value, debug.Stack()}
 		}
 	}()
-	return f()
+	if err = f(); err != nil {
+		_, _ = err.Error(), errors.Is(err, context.Canceled)
+	}
+	return err
 }
 
 // A Panic is an error that was a panic, or a runtime.Goexit.
