@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -37,7 +38,7 @@ func (c *Client) newCall(ctx context.Context, method, path string) *call {
 }
 
 // run sends the request, again where that is safe, on top of go-retryablehttp: it brings the loop, we the policy. Its own would
-// retry POST, wait as long as it is told and without jitter, and close idle connections that aren't ours (see hiddenTransport).
+// retry POST, wait as long as it is told and without jitter, and close idle connections after any failure (see guard).
 func (a *call) run(req *retryablehttp.Request) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
@@ -81,10 +82,19 @@ func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bo
 	}
 	safe := certainlyNotDone(resp, a.err)
 	a.maybe = a.maybe || !safe && !readOnly(a.method)
+	if !safe && timedOut(a.err) {
+		a.client.transport.timedOut.Store(true)
+	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
 	return !redirectRefused && a.transient(resp) && (safe || idempotent(a.method)) && a.bearable(), nil
+}
+
+// timedOut reports whether time ran out: of the attempt, of the call, or of one of the transport's own limits.
+func timedOut(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 // withoutURL takes off what net/http puts before an error, since ours says method and path itself.

@@ -34,6 +34,7 @@ type Client struct {
 	tenantID   string
 	base       *url.URL
 	http       *http.Client
+	transport  *guard
 	key        apiKey
 	userAgent  string
 	maxRetries int
@@ -62,7 +63,7 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 			return nil, err
 		}
 	}
-	c.http = guarded(c.http)
+	c.http, c.transport = guarded(c.http)
 	c.Webhooks = &WebhooksService{client: c}
 	return c, nil
 }

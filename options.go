@@ -36,7 +36,14 @@ func WithAPIKey(key string) Option {
 
 // WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
 // and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
-// Without this option the client uses http.DefaultTransport and gives each attempt 30 seconds.
+//
+// Without this option, or where hc has no Transport, all clients share one transport: http.DefaultTransport with its settings at
+// the first request, and with limits that notice a dead connection within 3 seconds (HTTP/2) or 15 (HTTP/1). If a program
+// replaces http.DefaultTransport, that is used instead. Without this option, each attempt has 30 seconds.
+//
+// A transport of yours keeps its own limits. After an attempt that timed out, its idle connections are closed, so that the
+// next attempt dials. That can't close a dead HTTP/2 connection on which other calls are waiting, so set its HTTP2.SendPingTimeout
+// and PingTimeout.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {
