@@ -22,11 +22,12 @@ type call struct {
 	url    string
 	path   string
 
-	attempts int
-	began    time.Time // the attempt under way
-	answer   Response  // to the last attempt, unless err says what is wrong
-	err      error     // of the last attempt: *APIError, or what prevented an answer
-	maybe    bool      // an attempt that failed may have been carried out
+	attempts   int
+	began      time.Time  // the attempt under way
+	connecting connecting // likewise
+	answer     Response   // to the last attempt, unless err says what is wrong
+	err        error      // of the last attempt: *APIError, or what prevented an answer
+	maybe      bool       // an attempt that failed may have been carried out
 }
 
 func (c *Client) newCall(ctx context.Context, method, path string) *call {
@@ -48,7 +49,7 @@ func (a *call) run(req *retryablehttp.Request) error {
 		RetryMax:       a.client.maxRetries,
 		RetryWaitMin:   a.client.minWait,
 		RetryWaitMax:   a.client.maxWait,
-		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { a.began = time.Now() },
+		RequestLogHook: a.begins,
 		CheckRetry:     a.finished,
 		Backoff:        a.wait,
 		ErrorHandler:   retryablehttp.PassthroughErrorHandler,
@@ -64,6 +65,12 @@ func (a *call) run(req *retryablehttp.Request) error {
 	}
 }
 
+// begins is called before each attempt.
+func (a *call) begins(retryablehttp.Logger, *http.Request, int) {
+	a.began = time.Now()
+	a.connecting.reset()
+}
+
 // finished is called after each attempt: it takes the answer in and says whether to try again.
 func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	a.attempts++
@@ -71,16 +78,16 @@ func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bo
 	if err == nil {
 		a.answer, a.err = a.read(resp)
 	} else {
-		a.err = withoutURL(err)
+		a.err = a.explain(withoutURL(err))
 	}
 	a.logAttempt(resp)
-	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.attempts > 1 {
+	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.maybe {
 		a.err = nil // an attempt before deleted it, and its answer was lost
 	}
 	if a.err == nil {
 		return false, nil
 	}
-	safe := certainlyNotDone(resp, a.err)
+	safe := a.certainlyNotDone(resp)
 	a.maybe = a.maybe || !safe && !readOnly(a.method)
 	if !safe && timedOut(a.err) {
 		a.client.transport.timedOut.Store(true)

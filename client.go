@@ -26,8 +26,8 @@ const defaultTimeout = 30 * time.Second // of one attempt
 // for a process.
 //
 // Calls that fail for a reason that passes are tried again (see [WithRetries]): GET, PATCH and DELETE after a connection error,
-// 429, 500, 502, 503, 504 and 520 to 524, POST only where the request was certainly not carried out (429, or no connection was
-// made). The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
+// 429, 500, 502, 503, 504 and 520 to 524, POST only where the request was certainly not carried out (429, or nothing was sent: no
+// connection could be made, a proxy refused to connect, an OAuth 2 server gave no token). The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
 type Client struct {
 	Webhooks *WebhooksService
 
@@ -114,6 +114,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 
 // send is the one way out. Path is relative to the tenant and escaped. Take gets the answer of a 2xx, and may be nil.
 func (c *Client) send(ctx context.Context, method, path string, in any, take func(answer Response) error) error {
+	if ctx == nil {
+		return &ValidationError{Field: "ctx", Reason: "is nil"}
+	}
 	var body any
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -123,7 +126,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 		body = encoded
 	}
 	a := c.newCall(ctx, method, path)
-	req, err := retryablehttp.NewRequestWithContext(ctx, method, a.url, body)
+	req, err := retryablehttp.NewRequestWithContext(a.connecting.trace(ctx), method, a.url, body)
 	if err != nil {
 		return &ValidationError{Field: "method or path", Reason: "can't be sent: " + withoutURL(err).Error()}
 	}

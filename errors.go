@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -160,6 +161,29 @@ type ValidationError struct {
 
 // Error names the field and the reason.
 func (e *ValidationError) Error() string { return "walletcrew: " + e.Field + " " + e.Reason }
+
+// causes goes through err and all that it wraps.
+func causes(err error) iter.Seq[error] {
+	return func(yield func(error) bool) { eachCause(err, yield) }
+}
+
+func eachCause(err error, yield func(error) bool) bool {
+	if err == nil {
+		return true
+	}
+	if !yield(err) {
+		return false
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, cause := range many.Unwrap() {
+			if !eachCause(cause, yield) {
+				return false
+			}
+		}
+		return true
+	}
+	return eachCause(errors.Unwrap(err), yield)
+}
 
 func statusText(code int) string {
 	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))

@@ -62,12 +62,11 @@ func closeIdle(transport http.RoundTripper) {
 		if v.Kind() != reflect.Struct {
 			return
 		}
-		field, ok := v.Type().FieldByName("Base")
-		if !ok || len(field.Index) > 1 || field.Type != reflect.TypeFor[http.RoundTripper]() {
+		base, ok := field[http.RoundTripper](v, "Base")
+		if !ok {
 			return
 		}
-		base, ok := v.FieldByIndex(field.Index).Interface().(http.RoundTripper)
-		if !ok { // nil
+		if base == nil {
 			base = http.DefaultTransport
 		}
 		transport = base
@@ -106,6 +105,9 @@ func newTransport(from *http.Transport, pingAfter, pingTimeout time.Duration) *h
 		t.HTTP2.SendPingTimeout, t.HTTP2.PingTimeout = pingAfter, pingTimeout
 	}
 	t.IdleConnTimeout = idleTimeout
+	if t.OnProxyConnectResponse == nil {
+		t.OnProxyConnectResponse = refusedByProxy
+	}
 	if t.ResponseHeaderTimeout == 0 {
 		t.ResponseHeaderTimeout = responseHeaderTimeout
 	}
