@@ -89,7 +89,7 @@ func (c *Client) TenantID() string { return c.tenantID }
 // Do calls what the SDK doesn't wrap. Path is relative to /api/{tenantId}/, already escaped, and may carry a query; one that
 // could leave the tenant is a [ValidationError]. In, where it isn't nil, is sent as JSON; the answer is decoded into out, where
 // that isn't nil and the answer has a body. Both are coded as encoding/json does. Where out is a *[Response], it gets the answer as
-// it came, with its header.
+// it came, with its header. An answer of over 10 MiB is an error, and so is one of over a million JSON values that is to be decoded.
 //
 // Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only where the
 // request was certainly not carried out.
@@ -104,6 +104,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		}
 		if out == nil || len(bytes.TrimSpace(answer.Body)) == 0 {
 			return nil
+		}
+		if holdsMore(answer.Body, maxValues) {
+			return fmt.Errorf("it holds more than %d values (take it as a *Response)", maxValues)
 		}
 		if err := json.Unmarshal(answer.Body, out); err != nil {
 			return jsonError(err)
