@@ -44,7 +44,8 @@ type Client struct {
 }
 
 // NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key, or none, shows at the first call. The tenant's
-// id is spelled as in the API's path. It is a [ValidationError] if it is empty, "." or "..", or has white space around it.
+// id is spelled as in the API's path. It is a [ValidationError] if it is empty, has white space around it, or would lead to another
+// resource: "..", or with a slash in it, also where that is escaped.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {
 		return nil, err

@@ -69,6 +69,9 @@ func WithBaseURL(rawURL string) Option {
 		case u.User != nil || strings.ContainsAny(rawURL, "?#"):
 			return fmt.Errorf("walletcrew: the base URL of the host %q has credentials, a query or a fragment", u.Host)
 		}
+		if reason := leaves(u.EscapedPath()); reason != "" {
+			return fmt.Errorf("walletcrew: the base URL's path %s", reason)
+		}
 		c.base = u
 		return nil
 	}

@@ -49,6 +49,9 @@ func TestBaseURLs(t *testing.T) {
 		"http://app.example/?k=passw0rd":    "",
 		"https://app.example/%zz":           "",
 		"https://app .example":              "",
+		"https://app.example/..":            "",
+		"https://app.example/a/%2e%2e/b":    "",
+		"https://app.example/a/..%20/b":     "",
 		"https://app.example\n":             "",
 		"https://[::1":                      "",
 	} {
