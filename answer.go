@@ -47,6 +47,7 @@ func (a *call) read(resp *http.Response) (Response, error) {
 		text = text[:min(len(text), maxErrorBodyBytes)]
 		e := newAPIError(resp, []byte(text))
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
+		e.keyless = a.client.key == nil
 		e.redact(a.client.key.hide)
 		return answer, e
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,7 +44,8 @@ type Client struct {
 	log        *slog.Logger
 }
 
-// NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key, or none, shows at the first call. The tenant's
+// NewClient returns a client for one tenant of the platform. It needs [WithAPIKey], or [WithHTTPClient] with an http.Client that
+// authenticates. It sends nothing: a wrong key shows at the first call. An option that is nil is ignored. The tenant's
 // id is spelled as in the API's path. It is a [ValidationError] if it is empty, has white space around it, or would lead to another
 // resource: "..", or with a slash in it, also where that is escaped.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
@@ -52,7 +54,6 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	}
 	c := &Client{
 		tenantID:   tenantID,
-		http:       &http.Client{Timeout: defaultTimeout},
 		userAgent:  userAgent(),
 		maxRetries: 3,
 		minWait:    500 * time.Millisecond,
@@ -60,9 +61,18 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		log:        slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range append([]Option{WithBaseURL(ProductionURL)}, opts...) {
+		if opt == nil {
+			continue
+		}
 		if err := opt(c); err != nil {
 			return nil, err
 		}
+	}
+	if c.http == nil {
+		if c.key == nil {
+			return nil, errors.New("walletcrew: no API key is set: use WithAPIKey, or WithHTTPClient with an http.Client that authenticates (OAuth 2)")
+		}
+		c.http = &http.Client{Timeout: defaultTimeout}
 	}
 	c.http, c.transport = guarded(c.http)
 	c.Webhooks = &WebhooksService{client: c}

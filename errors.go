@@ -38,12 +38,13 @@ type APIError struct {
 
 	path           string
 	outcomeUnknown bool
+	keyless        bool // the client has no key
 }
 
 // What an [APIError] or a [RequestError] can be. Use errors.Is.
 var (
 	ErrBadRequest   = errors.New("walletcrew: bad request")       // 400, 422
-	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key is missing, invalid or revoked
+	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key (or token) is missing, invalid or revoked
 	ErrForbidden    = errors.New("walletcrew: forbidden")         // 403: the key lacks the scope, or a firewall refused the request
 	ErrNotFound     = errors.New("walletcrew: not found")         // 404
 	ErrConflict     = errors.New("walletcrew: conflict")          // 409
@@ -96,8 +97,12 @@ func (e *APIError) Error() string {
 		b.WriteString(": " + oneLine(strings.Join(said, "; "), 1000))
 	}
 	switch {
+	case e.StatusCode == http.StatusUnauthorized && e.keyless:
+		b.WriteString(" (no API key is set: use WithAPIKey, or an http.Client whose token is valid)")
 	case e.StatusCode == http.StatusUnauthorized && e.Detail == "":
-		fmt.Fprintf(&b, " (check the API key: it is missing, invalid, revoked, or not one of %s)", hostOf(e.URL))
+		fmt.Fprintf(&b, " (check the API key: it is invalid, revoked, or not one of %s)", hostOf(e.URL))
+	case e.StatusCode == http.StatusProxyAuthRequired:
+		b.WriteString(" (this is a proxy's answer: check the user and the password in its URL)")
 	case e.StatusCode == http.StatusNotFound && len(said) == 0:
 		fmt.Fprintf(&b, " (if nothing is ever found, check the tenant's id and the base URL: this was %s)", hostOf(e.URL))
 	case e.StatusCode == http.StatusForbidden && !strings.Contains(e.Header.Get("Content-Type"), "html"):

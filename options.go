@@ -55,7 +55,7 @@ func WithHTTPClient(hc *http.Client) Option {
 }
 
 // WithBaseURL calls another server than [ProductionURL], such as [StagingURL]. It must be https; http is taken for loopback
-// hosts only.
+// hosts only. A path before the API's, as a gateway has it, is kept; "/api" itself is not part of it.
 func WithBaseURL(rawURL string) Option {
 	return func(c *Client) error {
 		u, err := url.Parse(rawURL)
@@ -72,9 +72,23 @@ func WithBaseURL(rawURL string) Option {
 		if reason := leaves(u.EscapedPath()); reason != "" {
 			return fmt.Errorf("walletcrew: the base URL's path %s", reason)
 		}
+		if part := apiPart(u.Path, c.tenantID); part != "" {
+			return fmt.Errorf("walletcrew: the base URL ends in %q, which the client adds itself: write it without", part)
+		}
 		c.base = u
 		return nil
 	}
+}
+
+// apiPart returns how much of the API's own path, /api/{tenantId}/webhooks, a base URL's path ends in.
+func apiPart(path, tenantID string) string {
+	path = strings.ToLower("/" + strings.Trim(path, "/"))
+	for _, part := range []string{"/api", "/api/" + tenantID, "/api/" + tenantID + "/webhooks", "/api/{tenantid}", "/api/{tenantid}/webhooks"} {
+		if strings.HasSuffix(path, strings.ToLower(part)) {
+			return part
+		}
+	}
+	return ""
 }
 
 // WithUserAgent puts product, such as "shop/1.4", before the SDK's own name in the User-Agent header.
