@@ -40,12 +40,8 @@ func (a *call) read(resp *http.Response) (Response, error) {
 		limit := maxErrorBodyBytes + a.client.key.span()
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(limit))) // what came serves
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBodyBytes)      // so that the connection can be used again
-		text := a.client.key.hide(string(body))
-		if len(body) == limit { // half a key may be left at the end
-			text = text[:max(0, len(text)-a.client.key.span())]
-		}
-		text = text[:min(len(text), maxErrorBodyBytes)]
-		e := newAPIError(resp, []byte(text))
+		e := newAPIError(resp, body)
+		e.Body = hideBody(body, a.client.key, len(body) == limit)
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
 		e.keyless = a.client.key == nil
 		e.redact(a.client.key.hide)
@@ -60,6 +56,15 @@ func (a *call) read(resp *http.Response) (Response, error) {
 	}
 	answer.Body = body
 	return answer, nil
+}
+
+// hideBody returns what an error keeps of a body, whose end is missing if it is cut.
+func hideBody(body []byte, key apiKey, cut bool) []byte {
+	text := key.hide(string(body))
+	if cut && text != keyHidden { // half a key may be left at the end
+		text = text[:max(0, len(text)-key.span())]
+	}
+	return []byte(text[:min(len(text), maxErrorBodyBytes)])
 }
 
 // notJSON names what came instead of the API's JSON, and from where: a login page, say. "" where it says that it is JSON.

@@ -136,8 +136,5 @@ func (a *call) failed(err error) error {
 		return api
 	}
 	hide := a.client.key.hide
-	if cause, text := err, err.Error(); hide(text) != text {
-		err = &hiddenError{hide(text), func(target error) bool { return errors.Is(cause, target) }}
-	}
-	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: err, path: hide(a.path), outcomeUnknown: a.maybe}
+	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: a.client.key.hideError(err), path: hide(a.path), outcomeUnknown: a.maybe}
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // An APIError is an answer that wasn't 2xx. Use errors.As to get it, and errors.Is with the sentinels ([ErrNotFound] and so on)
-// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it.
+// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it, escaped or not (but see [WithAPIKey]
+// about short keys).
 type APIError struct {
 	StatusCode int
 	// Type, Title, Detail and Instance are the answer's problem details (RFC 9457); "" where it had
@@ -213,9 +214,9 @@ func attemptsText(attempts int, outcomeUnknown bool) string {
 	return s
 }
 
-// newAPIError reads what it can from an answer; body is its beginning. Members of another type than RFC 9457 says are left out.
+// newAPIError reads what it can from an answer; body is its beginning, and isn't kept. Members of another type than RFC 9457 says are left out.
 func newAPIError(resp *http.Response, body []byte) *APIError {
-	e := &APIError{StatusCode: resp.StatusCode, Header: resp.Header, Body: body, RetryAfter: retryAfter(resp.Header)}
+	e := &APIError{StatusCode: resp.StatusCode, Header: resp.Header, RetryAfter: retryAfter(resp.Header)}
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
 		e.Title = htmlTitle(body)
@@ -260,7 +261,7 @@ func (e *APIError) redact(hide func(string) string) {
 	header := make(http.Header, len(e.Header))
 	for name, values := range e.Header {
 		for _, v := range values {
-			header[name] = append(header[name], hide(v))
+			header[hide(name)] = append(header[hide(name)], hide(v))
 		}
 	}
 	e.Header = header

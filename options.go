@@ -18,6 +18,9 @@ type Option func(*Client) error
 
 // WithAPIKey authenticates with the header X-API-KEY. A key belongs to one tenant; reading webhooks takes the scope
 // Webhook.Read, changing them Webhook.Write. An empty key is an error, so that a variable that isn't set is noticed at start.
+//
+// Errors and logs never show the key: where a server or a transport repeats it, they say "[redacted]" instead. A key under 8
+// characters isn't searched for, since it would garble every message.
 func WithAPIKey(key string) Option {
 	return func(c *Client) error {
 		if key == "" {
