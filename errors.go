@@ -53,8 +53,8 @@ var (
 	ErrServer       = errors.New("walletcrew: server error")      // 5xx
 
 	// ErrOutcomeUnknown: the call failed, but the platform may have carried it out: the answer was
-	// lost, couldn't be read, or was a 5xx. Look before you create again; WebhooksService.Ensure
-	// does.
+	// lost, couldn't be read, or doesn't say that the request was refused (a 5xx, 302, 303 or 408).
+	// Look before you create again; WebhooksService.Ensure does.
 	ErrOutcomeUnknown = errors.New("walletcrew: the call may have been carried out")
 )
 
