@@ -1,6 +1,8 @@
 package walletcrew
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +18,7 @@ import (
 // X-continuationToken with which the platform pages some resources.
 type Response struct {
 	Header http.Header
-	Body   []byte // all of it; 10 MiB at most
+	Body   []byte // all of it; 10 MiB at most, also where it was compressed
 }
 
 const (
@@ -38,13 +40,10 @@ func (a *call) read(resp *http.Response) (Response, error) {
 		limit := maxErrorBodyBytes + a.client.key.span()
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, int64(limit))) // what came serves
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBodyBytes)      // so that the connection can be used again
-		text := a.client.key.hide(string(body))
-		if len(body) == limit { // half a key may be left at the end
-			text = text[:max(0, len(text)-a.client.key.span())]
-		}
-		text = text[:min(len(text), maxErrorBodyBytes)]
-		e := newAPIError(resp, []byte(text))
+		e := newAPIError(resp, body)
+		e.Body = hideBody(body, a.client.key, len(body) == limit)
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
+		e.keyless = a.client.key == nil
 		e.redact(a.client.key.hide)
 		return answer, e
 	}
@@ -59,6 +58,15 @@ func (a *call) read(resp *http.Response) (Response, error) {
 	return answer, nil
 }
 
+// hideBody returns what an error keeps of a body, whose end is missing if it is cut.
+func hideBody(body []byte, key apiKey, cut bool) []byte {
+	text := key.hide(string(body))
+	if cut && text != keyHidden { // half a key may be left at the end
+		text = text[:max(0, len(text)-key.span())]
+	}
+	return []byte(text[:min(len(text), maxErrorBodyBytes)])
+}
+
 // notJSON names what came instead of the API's JSON, and from where: a login page, say. "" where it says that it is JSON.
 func (a *call) notJSON() string {
 	kind := a.answer.Header.Get("Content-Type")
@@ -68,8 +76,109 @@ func (a *call) notJSON() string {
 	return fmt.Sprintf(" (it is %s: is %s the API?)", oneLine(kind, 100), hostOf(a.url))
 }
 
-// decodeAnswer decodes what the platform says, as indulgently as encoding/json does and in half the time.
-func decodeAnswer(body []byte, v any) error { return jsonv2.Unmarshal(body, v, indulgent) }
+// The length of an answer is a poor bound of what it becomes: {}, is 3 bytes, and a Webhook about 100. These are far beyond what a tenant has.
+const (
+	maxListed = 100_000   // webhooks in one answer
+	maxNamed  = 100_000   // values in one webhook
+	maxValues = 1_000_000 // values that Do decodes
+)
+
+// holdsMore reports whether JSON can hold more than n values, without decoding it: each but the first follows a comma, or is the first
+// of an object or array. Commas in texts count too.
+func holdsMore(body []byte, n int) bool {
+	return bytes.Count(body, []byte(","))+bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) > n
+}
+
+// decodeAnswer decodes a webhook as indulgently as encoding/json does, and in half the time.
+func decodeAnswer(body []byte, v any) error {
+	if holdsMore(body, maxNamed) {
+		return fmt.Errorf("a webhook has more than %d values", maxNamed)
+	}
+	return jsonv2.Unmarshal(body, v, indulgent)
+}
+
+// decodeList takes the documented "all webhooks" as an array. That it is one, and not an object around one, is our inference:
+// an object with one array in it serves too.
+func decodeList(ctx context.Context, body []byte, webhooks *[]Webhook) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), indulgent)
+	switch d.PeekKind() {
+	case '[':
+		if err := decodeWebhooks(ctx, d, webhooks); err != nil {
+			return err
+		}
+	case '{':
+		if err := decodeWebhooksWithin(ctx, d, webhooks); err != nil {
+			return err
+		}
+	default:
+		if err := decodeAnswer(body, webhooks); err != nil {
+			return err
+		}
+		return errNoArray // null
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("it is not JSON (at byte %d)", d.InputOffset())
+	}
+	return nil
+}
+
+var errNoArray = errors.New("it is no array, and has none in it")
+
+func decodeWebhooksWithin(ctx context.Context, d *jsontext.Decoder, webhooks *[]Webhook) error {
+	if _, err := d.ReadToken(); err != nil { // {
+		return err
+	}
+	found := false
+	for d.PeekKind() != '}' {
+		if _, err := d.ReadToken(); err != nil { // the member's name
+			return err
+		}
+		if d.PeekKind() != '[' {
+			if err := d.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		if found {
+			return errors.New("it is an object with several arrays, not an array")
+		}
+		found = true
+		if err := decodeWebhooks(ctx, d, webhooks); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return errNoArray
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+func decodeWebhooks(ctx context.Context, d *jsontext.Decoder, webhooks *[]Webhook) error {
+	if _, err := d.ReadToken(); err != nil { // [
+		return err
+	}
+	*webhooks = []Webhook{}
+	for d.PeekKind() != ']' {
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		n := len(*webhooks)
+		if n == maxListed {
+			return fmt.Errorf("the list holds more than %d webhooks", maxListed)
+		}
+		if n%256 == 255 && ctx.Err() != nil { // a short list that came counts
+			return ctx.Err()
+		}
+		*webhooks = append(*webhooks, Webhook{})
+		if err := decodeAnswer(value, &(*webhooks)[n]); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
 
 var indulgent = jsonv2.JoinOptions(jsonv2.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 

@@ -1,13 +1,16 @@
 package walletcrew_test
 
 import (
+	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -117,4 +120,103 @@ func TestAnAnswersErrorIsAnAPIErrorAndNoRequestError(t *testing.T) {
 	var failed *walletcrew.RequestError
 	require.NotErrorAs(t, err, &failed, "a RequestError is a call without a usable answer")
 	assert.Equal(t, 1, strings.Count(err.Error(), "DELETE /api/acme/webhooks/Ab3xY"), "the request is named once: %s", err)
+}
+
+// zipped is a server that answers with first, n times again, and last; compressed.
+func zipped(t *testing.T, first, again string, n int, last string) *walletcrew.Client {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Type", "application/json")
+		zip := gzip.NewWriter(w)
+		_, _ = io.WriteString(zip, first+strings.Repeat(again, n)+last)
+		_ = zip.Close()
+	}))
+	t.Cleanup(server.Close)
+	return clientOn(t, &http.Transport{}, walletcrew.WithBaseURL(server.URL), walletcrew.WithRetries(0, 0, 0))
+}
+
+func TestAnAnswerDoesNotBecomeMoreThanItsLimits(t *testing.T) { //nolint:paralleltest // it counts what is allocated
+	if raceDetector {
+		t.Skip("it decodes 100 MiB on one goroutine")
+	}
+	ctx := context.Background()
+	list := func(c *walletcrew.Client) error { _, err := c.Webhooks.List(ctx, nil); return err }
+	get := func(c *walletcrew.Client) error { _, err := c.Webhooks.Get(ctx, "Ab3xY"); return err }
+	all := func(c *walletcrew.Client) error {
+		for _, err := range c.Webhooks.All(ctx, nil) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ensure := func(c *walletcrew.Client) error {
+		_, err := c.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{Endpoint: "https://shop.example", Events: []walletcrew.EventName{"*"}})
+		return err
+	}
+	do := func(c *walletcrew.Client) error { var out any; return c.Do(ctx, "GET", "things", nil, &out) }
+	const most = 10 << 20
+	for name, c := range map[string]struct {
+		call               func(*walletcrew.Client) error
+		first, again, last string
+		want               string
+	}{
+		"a list of nothing":           {list, "[", "{},", "{}]", "more than 100000 webhooks"},
+		"a list of nulls":             {list, "[", "null,", "null]", "more than 100000 webhooks"},
+		"a list within an object":     {list, `{"items":[`, "{},", "{}]}", "more than 100000 webhooks"},
+		"an object of many members":   {list, "{", `"a":1,`, `"items":[]}`, ""},
+		"a list in All":               {all, "[", "{},", "{}]", "more than 100000 webhooks"},
+		"a list in Ensure":            {ensure, "[", "{},", "{}]", "more than 100000 webhooks"},
+		"a webhook's events":          {get, `{"id":"Ab3xY","events":[`, `"",`, `""]}`, "more than 100000 values"},
+		"a listed webhook's events":   {list, `[{"id":"Ab3xY","events":[`, `"",`, `""]}]`, "more than 100000 values"},
+		"a listed webhook's brackets": {list, `[{"id":"Ab3xY","x":[[`, `],[`, `]]}]`, "more than 100000 values"},
+		"objects for Do":              {do, "[", "{},", "{}]", "more than 1000000 values"},
+		"empty arrays for Do":         {do, "[", "[],", "[]]", "more than 1000000 values"},
+	} {
+		client := zipped(t, c.first, c.again, (most-100)/len(c.again), c.last)
+		before := allocatedBytes()
+		err := c.call(client)
+		if c.want == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, c.want, name)
+		}
+		assert.Less(t, allocatedBytes()-before, uint64(250<<20), "bytes allocated in all for %s", name) // 10 MiB, read into a buffer that grows, is 60
+	}
+	client := zipped(t, "[", " ", 2*most, "]")
+	require.ErrorContains(t, list(client), "over 10 MiB", "the limit is of what comes out of the compression")
+}
+
+func TestALongListIsRead(t *testing.T) {
+	t.Parallel()
+	one := `{"id":"%05d","endpoint":"https://shop.example/hook","events":["Pass:*"],"enabled":true,"signatureSecret":"s"},`
+	var body strings.Builder
+	body.WriteString("[")
+	for i := range 50_000 {
+		fmt.Fprintf(&body, one, i)
+	}
+	list, err := clientOn(t, always(200, strings.TrimSuffix(body.String(), ",")+"]")).Webhooks.List(context.Background(), nil)
+	require.NoError(t, err)
+	require.Len(t, list.Webhooks, 50_000)
+	assert.Equal(t, "49999", list.Webhooks[49_999].ID)
+}
+
+func TestALongListIsNotDecodedWhenTimeIsUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		cancel() // as soon as the answer is there
+		return respond(req, 200, "["+strings.Repeat(hookJSON+",", 1000)+hookJSON+"]"), nil
+	}))
+	_, err := client.Webhooks.List(ctx, nil)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestWhatFollowsAListIsAnError(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"[" + hookJSON + "]]", "[] x", "[][]", `{"items":[]},`, "[" + hookJSON, `{"items":[]`, "[{}", "[{},]"} {
+		_, err := clientOn(t, always(200, body)).Webhooks.List(context.Background(), nil)
+		require.ErrorContains(t, err, "it is not JSON", "%s", body)
+	}
 }

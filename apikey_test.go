@@ -119,6 +119,96 @@ func TestTheKeyIsInNoLogLineAndInNoError(t *testing.T) {
 	}
 }
 
+func TestTheKeyIsFoundHoweverOftenItIsEscaped(t *testing.T) {
+	t.Parallel()
+	inJSON := func(s string) string { b, _ := json.Marshal(s); return string(b[1 : len(b)-1]) }
+	hex := func(format string) func(string) string {
+		return func(s string) string {
+			var b strings.Builder
+			for _, c := range []byte(s) {
+				fmt.Fprintf(&b, format, c)
+			}
+			return b.String()
+		}
+	}
+	plus := func(instead string) func(string) string {
+		return func(s string) string { return strings.ReplaceAll(s, "+", instead) }
+	}
+	spellings := map[string]func(string) string{
+		"as it is": func(s string) string { return s }, "in JSON": inJSON, "in HTML": html.EscapeString, "in a URL": url.QueryEscape, "in upper case": strings.ToUpper,
+		"all in URL escapes": hex("%%%02x"), "all in JSON escapes": hex(`\u%04X`), "all in HTML escapes": hex("&#x%X;"), "all in decimals": hex("&#%d"),
+		"all in hexadecimal": hex(`\x%02x`), "all in octal": hex(`\%03o`), "all in braces": hex(`\u{%x}`), "all long": hex(`\U%08x`), "in a script's": hex("%%u%04X"),
+		"with a name": plus("&plus;"), "with a backslash": plus(`\+`), "with JSON's": plus(`\u002B`), "with hexadecimal": plus(`\x2b`), "with a URL's": plus("%2b"),
+	}
+	for _, key := range []string{"aB3+/x==" + `&'<"\>`, "Zm9v+YmFy/YmF6==", "key%2Bwith%2Bescapes"} {
+		for outer, escape := range spellings {
+			if outer == "in upper case" { // which no escape survives
+				continue
+			}
+			for inner, first := range spellings {
+				t.Run(outer+" around "+inner+" "+key, func(t *testing.T) {
+					t.Parallel()
+					echo := "x " + escape(first(key)) + " y"
+					quoted, err := json.Marshal(echo)
+					require.NoError(t, err)
+					for _, answer := range []roundTrip{
+						always(400, fmt.Sprintf(`{"title":%[1]s,"detail":%[1]s,"errors":{%[1]s:[%[1]s]}}`, quoted), "X-Echo", echo),
+						always(400, "<title>"+echo+"</title>", "Content-Type", "text/html"),
+						always(400, echo), always(400, echo+strings.Repeat("z", 200_000)),
+						failing(errors.New(echo)), failing(quietError{errors.New(echo)}),
+					} {
+						_, err := clientOn(t, answer, walletcrew.WithAPIKey(key), walletcrew.WithRetries(0, 0, 0)).Webhooks.Get(context.Background(), "Ab3xY")
+						require.Error(t, err)
+						texts := []string{err.Error()}
+						for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+							texts = append(texts, cause.Error())
+						}
+						if api, ok := errors.AsType[*walletcrew.APIError](err); ok {
+							texts = append(texts, api.Title, api.Detail, string(api.Body), fmt.Sprint(api.Header), fmt.Sprint(api.Errors))
+						}
+						for _, text := range texts {
+							require.NotContains(t, text, escape(first(key)))
+							require.NotContains(t, text, first(key))
+							require.NotContains(t, text, key)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// quietError has a text that doesn't tell its cause's.
+type quietError struct{ error }
+
+func (quietError) Error() string   { return "quiet" }
+func (e quietError) Unwrap() error { return e.error }
+
+func TestWhatIsLeftOfAnErrorThatHeldTheKeyStillHelps(t *testing.T) {
+	t.Parallel()
+	e := apiErrorOf(t, always(400, `{"title":"Bad key key-4f9c2d71e8","detail":"see \\u006bey-4f9c2d71e8","instance":"/i/7"}`, "X-Request-Id", "r-1", "X-Key-4F9C2D71E8", "x"))
+	assert.Equal(t, "Bad key [redacted]", e.Title)
+	assert.Equal(t, "[redacted: the API key was in this text]", e.Detail)
+	assert.Equal(t, "[redacted: the API key was in this text]", string(e.Body))
+	assert.Equal(t, "/i/7", e.Instance)
+	assert.Equal(t, "r-1", e.Header.Get("X-Request-Id"))
+	assert.NotContains(t, strings.ToLower(fmt.Sprint(e.Header)), mockedKey)
+}
+
+func TestAShortKeyGarblesNoMessage(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]string{"e": "See errors.", "errors": "See errors.", "a-key.8b": "See errors."} {
+		err := clientOn(t, always(400, `{"detail":"See errors."}`), walletcrew.WithAPIKey(key)).Do(context.Background(), "GET", "things", nil, nil)
+		require.EqualError(t, err, "walletcrew: GET /api/acme/things: 400 Bad Request: "+want)
+	}
+}
+
+func TestATextWithEscapesWithoutEndIsNotShown(t *testing.T) {
+	t.Parallel()
+	e := apiErrorOf(t, always(400, "%"+strings.Repeat("25", 30)+"41"))
+	assert.Equal(t, "[redacted: the API key was in this text]", string(e.Body), "nobody can say what it becomes")
+}
+
 func TestABodyThatIsCutHoldsNoBeginningOfTheKey(t *testing.T) {
 	t.Parallel()
 	for pad := range len(mockedKey) { // wherever the cut comes

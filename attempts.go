@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,11 +22,12 @@ type call struct {
 	url    string
 	path   string
 
-	attempts int
-	began    time.Time // the attempt under way
-	answer   Response  // to the last attempt, unless err says what is wrong
-	err      error     // of the last attempt: *APIError, or what prevented an answer
-	maybe    bool      // an attempt that failed may have been carried out
+	attempts   int
+	began      time.Time  // the attempt under way
+	connecting connecting // likewise
+	answer     Response   // to the last attempt, unless err says what is wrong
+	err        error      // of the last attempt: *APIError, or what prevented an answer
+	maybe      bool       // an attempt that failed may have been carried out
 }
 
 func (c *Client) newCall(ctx context.Context, method, path string) *call {
@@ -37,7 +39,7 @@ func (c *Client) newCall(ctx context.Context, method, path string) *call {
 }
 
 // run sends the request, again where that is safe, on top of go-retryablehttp: it brings the loop, we the policy. Its own would
-// retry POST, wait as long as it is told and without jitter, and close idle connections that aren't ours (see hiddenTransport).
+// retry POST, wait as long as it is told and without jitter, and close idle connections after any failure (see guard).
 func (a *call) run(req *retryablehttp.Request) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
@@ -47,7 +49,7 @@ func (a *call) run(req *retryablehttp.Request) error {
 		RetryMax:       a.client.maxRetries,
 		RetryWaitMin:   a.client.minWait,
 		RetryWaitMax:   a.client.maxWait,
-		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { a.began = time.Now() },
+		RequestLogHook: a.begins,
 		CheckRetry:     a.finished,
 		Backoff:        a.wait,
 		ErrorHandler:   retryablehttp.PassthroughErrorHandler,
@@ -63,6 +65,12 @@ func (a *call) run(req *retryablehttp.Request) error {
 	}
 }
 
+// begins is called before each attempt.
+func (a *call) begins(retryablehttp.Logger, *http.Request, int) {
+	a.began = time.Now()
+	a.connecting.reset()
+}
+
 // finished is called after each attempt: it takes the answer in and says whether to try again.
 func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	a.attempts++
@@ -70,21 +78,30 @@ func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bo
 	if err == nil {
 		a.answer, a.err = a.read(resp)
 	} else {
-		a.err = withoutURL(err)
+		a.err = a.explain(withoutURL(err))
 	}
 	a.logAttempt(resp)
-	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.attempts > 1 {
+	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.maybe {
 		a.err = nil // an attempt before deleted it, and its answer was lost
 	}
 	if a.err == nil {
 		return false, nil
 	}
-	safe := certainlyNotDone(resp, a.err)
+	safe := a.certainlyNotDone(resp)
 	a.maybe = a.maybe || !safe && !readOnly(a.method)
+	if !safe && timedOut(a.err) {
+		a.client.transport.timedOut.Store(true)
+	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
 	return !redirectRefused && a.transient(resp) && (safe || idempotent(a.method)) && a.bearable(), nil
+}
+
+// timedOut reports whether time ran out: of the attempt, of the call, or of one of the transport's own limits.
+func timedOut(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 // withoutURL takes off what net/http puts before an error, since ours says method and path itself.
@@ -119,8 +136,5 @@ func (a *call) failed(err error) error {
 		return api
 	}
 	hide := a.client.key.hide
-	if cause, text := err, err.Error(); hide(text) != text {
-		err = &hiddenError{hide(text), func(target error) bool { return errors.Is(cause, target) }}
-	}
-	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: err, path: hide(a.path), outcomeUnknown: a.maybe}
+	return &RequestError{Method: a.method, URL: hide(a.url), Attempts: a.attempts, Err: a.client.key.hideError(err), path: hide(a.path), outcomeUnknown: a.maybe}
 }

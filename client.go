@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,14 +27,15 @@ const defaultTimeout = 30 * time.Second // of one attempt
 // for a process.
 //
 // Calls that fail for a reason that passes are tried again (see [WithRetries]): GET, PATCH and DELETE after a connection error,
-// 429, 500, 502, 503, 504 and 520 to 524, POST only where the request was certainly not carried out (429, or no connection was
-// made). The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
+// 429, 500, 502, 503, 504 and 520 to 524, POST only where the request was certainly not carried out (429, or nothing was sent: no
+// connection could be made, a proxy refused to connect, an OAuth 2 server gave no token). The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
 type Client struct {
 	Webhooks *WebhooksService
 
 	tenantID   string
 	base       *url.URL
 	http       *http.Client
+	transport  *guard
 	key        apiKey
 	userAgent  string
 	maxRetries int
@@ -42,15 +44,16 @@ type Client struct {
 	log        *slog.Logger
 }
 
-// NewClient returns a client for one tenant of the platform. It sends nothing: a wrong key, or none, shows at the first call. The tenant's
-// id is spelled as in the API's path. It is a [ValidationError] if it is empty, "." or "..", or has white space around it.
+// NewClient returns a client for one tenant of the platform. It needs [WithAPIKey], or [WithHTTPClient] with an http.Client that
+// authenticates. It sends nothing: a wrong key shows at the first call. An option that is nil is ignored. The tenant's
+// id is spelled as in the API's path. It is a [ValidationError] if it is empty, has white space around it, or would lead to another
+// resource: "..", or with a slash in it, also where that is escaped.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {
 		return nil, err
 	}
 	c := &Client{
 		tenantID:   tenantID,
-		http:       &http.Client{Timeout: defaultTimeout},
 		userAgent:  userAgent(),
 		maxRetries: 3,
 		minWait:    500 * time.Millisecond,
@@ -58,11 +61,20 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		log:        slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range append([]Option{WithBaseURL(ProductionURL)}, opts...) {
+		if opt == nil {
+			continue
+		}
 		if err := opt(c); err != nil {
 			return nil, err
 		}
 	}
-	c.http = guarded(c.http)
+	if c.http == nil {
+		if c.key == nil {
+			return nil, errors.New("walletcrew: no API key is set: use WithAPIKey, or WithHTTPClient with an http.Client that authenticates (OAuth 2)")
+		}
+		c.http = &http.Client{Timeout: defaultTimeout}
+	}
+	c.http, c.transport = guarded(c.http)
 	c.Webhooks = &WebhooksService{client: c}
 	return c, nil
 }
@@ -88,7 +100,7 @@ func (c *Client) TenantID() string { return c.tenantID }
 // Do calls what the SDK doesn't wrap. Path is relative to /api/{tenantId}/, already escaped, and may carry a query; one that
 // could leave the tenant is a [ValidationError]. In, where it isn't nil, is sent as JSON; the answer is decoded into out, where
 // that isn't nil and the answer has a body. Both are coded as encoding/json does. Where out is a *[Response], it gets the answer as
-// it came, with its header.
+// it came, with its header. An answer of over 10 MiB is an error, and so is one of over a million JSON values that is to be decoded.
 //
 // Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only where the
 // request was certainly not carried out.
@@ -104,6 +116,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		if out == nil || len(bytes.TrimSpace(answer.Body)) == 0 {
 			return nil
 		}
+		if holdsMore(answer.Body, maxValues) {
+			return fmt.Errorf("it holds more than %d values (take it as a *Response)", maxValues)
+		}
 		if err := json.Unmarshal(answer.Body, out); err != nil {
 			return jsonError(err)
 		}
@@ -113,6 +128,9 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 
 // send is the one way out. Path is relative to the tenant and escaped. Take gets the answer of a 2xx, and may be nil.
 func (c *Client) send(ctx context.Context, method, path string, in any, take func(answer Response) error) error {
+	if ctx == nil {
+		return &ValidationError{Field: "ctx", Reason: "is nil"}
+	}
 	var body any
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -122,7 +140,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 		body = encoded
 	}
 	a := c.newCall(ctx, method, path)
-	req, err := retryablehttp.NewRequestWithContext(ctx, method, a.url, body)
+	req, err := retryablehttp.NewRequestWithContext(a.connecting.trace(ctx), method, a.url, body)
 	if err != nil {
 		return &ValidationError{Field: "method or path", Reason: "can't be sent: " + withoutURL(err).Error()}
 	}

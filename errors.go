@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -17,7 +18,8 @@ import (
 )
 
 // An APIError is an answer that wasn't 2xx. Use errors.As to get it, and errors.Is with the sentinels ([ErrNotFound] and so on)
-// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it.
+// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it, escaped or not (but see [WithAPIKey]
+// about short keys).
 type APIError struct {
 	StatusCode int
 	// Type, Title, Detail and Instance are the answer's problem details (RFC 9457); "" where it had
@@ -37,12 +39,13 @@ type APIError struct {
 
 	path           string
 	outcomeUnknown bool
+	keyless        bool // the client has no key
 }
 
 // What an [APIError] or a [RequestError] can be. Use errors.Is.
 var (
 	ErrBadRequest   = errors.New("walletcrew: bad request")       // 400, 422
-	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key is missing, invalid or revoked
+	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key (or token) is missing, invalid or revoked
 	ErrForbidden    = errors.New("walletcrew: forbidden")         // 403: the key lacks the scope, or a firewall refused the request
 	ErrNotFound     = errors.New("walletcrew: not found")         // 404
 	ErrConflict     = errors.New("walletcrew: conflict")          // 409
@@ -50,8 +53,8 @@ var (
 	ErrServer       = errors.New("walletcrew: server error")      // 5xx
 
 	// ErrOutcomeUnknown: the call failed, but the platform may have carried it out: the answer was
-	// lost, couldn't be read, or was a 5xx. Look before you create again; WebhooksService.Ensure
-	// does.
+	// lost, couldn't be read, or doesn't say that the request was refused (a 5xx, 302, 303 or 408).
+	// Look before you create again; WebhooksService.Ensure does.
 	ErrOutcomeUnknown = errors.New("walletcrew: the call may have been carried out")
 )
 
@@ -95,8 +98,12 @@ func (e *APIError) Error() string {
 		b.WriteString(": " + oneLine(strings.Join(said, "; "), 1000))
 	}
 	switch {
+	case e.StatusCode == http.StatusUnauthorized && e.keyless:
+		b.WriteString(" (no API key is set: use WithAPIKey, or an http.Client whose token is valid)")
 	case e.StatusCode == http.StatusUnauthorized && e.Detail == "":
-		fmt.Fprintf(&b, " (check the API key: it is missing, invalid, revoked, or not one of %s)", hostOf(e.URL))
+		fmt.Fprintf(&b, " (check the API key: it is invalid, revoked, or not one of %s)", hostOf(e.URL))
+	case e.StatusCode == http.StatusProxyAuthRequired:
+		b.WriteString(" (this is a proxy's answer: check the user and the password in its URL)")
 	case e.StatusCode == http.StatusNotFound && len(said) == 0:
 		fmt.Fprintf(&b, " (if nothing is ever found, check the tenant's id and the base URL: this was %s)", hostOf(e.URL))
 	case e.StatusCode == http.StatusForbidden && !strings.Contains(e.Header.Get("Content-Type"), "html"):
@@ -161,6 +168,29 @@ type ValidationError struct {
 // Error names the field and the reason.
 func (e *ValidationError) Error() string { return "walletcrew: " + e.Field + " " + e.Reason }
 
+// causes goes through err and all that it wraps.
+func causes(err error) iter.Seq[error] {
+	return func(yield func(error) bool) { eachCause(err, yield) }
+}
+
+func eachCause(err error, yield func(error) bool) bool {
+	if err == nil {
+		return true
+	}
+	if !yield(err) {
+		return false
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, cause := range many.Unwrap() {
+			if !eachCause(cause, yield) {
+				return false
+			}
+		}
+		return true
+	}
+	return eachCause(errors.Unwrap(err), yield)
+}
+
 func statusText(code int) string {
 	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
 }
@@ -184,9 +214,9 @@ func attemptsText(attempts int, outcomeUnknown bool) string {
 	return s
 }
 
-// newAPIError reads what it can from an answer; body is its beginning. Members of another type than RFC 9457 says are left out.
+// newAPIError reads what it can from an answer; body is its beginning, and isn't kept. Members of another type than RFC 9457 says are left out.
 func newAPIError(resp *http.Response, body []byte) *APIError {
-	e := &APIError{StatusCode: resp.StatusCode, Header: resp.Header, Body: body, RetryAfter: retryAfter(resp.Header)}
+	e := &APIError{StatusCode: resp.StatusCode, Header: resp.Header, RetryAfter: retryAfter(resp.Header)}
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
 		e.Title = htmlTitle(body)
@@ -231,7 +261,7 @@ func (e *APIError) redact(hide func(string) string) {
 	header := make(http.Header, len(e.Header))
 	for name, values := range e.Header {
 		for _, v := range values {
-			header[name] = append(header[name], hide(v))
+			header[hide(name)] = append(header[hide(name)], hide(v))
 		}
 	}
 	e.Header = header

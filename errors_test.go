@@ -65,7 +65,10 @@ func TestTheTextOfAnAPIError(t *testing.T) {
 			always(409, `{"title":"Exists","detail":"Exists"}`), "409 Conflict: Exists",
 		},
 		"of the key": {
-			always(401, ""), "401 Unauthorized (check the API key: it is missing, invalid, revoked, or not one of app.neostore.cloud)",
+			always(401, ""), "401 Unauthorized (check the API key: it is invalid, revoked, or not one of app.neostore.cloud)",
+		},
+		"of a proxy": {
+			always(407, ""), "407 Proxy Authentication Required (this is a proxy's answer: check the user and the password in its URL)",
 		},
 		"of the scope": {
 			always(403, `{"title":"Scope missing"}`),
@@ -97,6 +100,21 @@ func TestTheTextOfAnAPIError(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, "walletcrew: GET /api/acme/webhooks/Ab3xY: "+c.want, apiErrorOf(t, c.answer).Error())
 		})
+	}
+}
+
+func TestAClientWithoutAKeyIsToldSo(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []roundTrip{always(401, ""), always(401, `{"detail":"Not authenticated."}`)} {
+		client, err := walletcrew.NewClient("acme", walletcrew.WithHTTPClient(&http.Client{Transport: answer}))
+		require.NoError(t, err)
+		_, err = client.Webhooks.Get(context.Background(), "Ab3xY")
+		require.ErrorIs(t, err, walletcrew.ErrUnauthorized)
+		require.ErrorContains(t, err, "no API key is set")
+		assert.NotContains(t, err.Error(), "check the API key")
+		_, err = clientOn(t, answer).Webhooks.Get(context.Background(), "Ab3xY")
+		require.ErrorIs(t, err, walletcrew.ErrUnauthorized)
+		assert.NotContains(t, err.Error(), "is set")
 	}
 }
 

@@ -18,6 +18,9 @@ type Option func(*Client) error
 
 // WithAPIKey authenticates with the header X-API-KEY. A key belongs to one tenant; reading webhooks takes the scope
 // Webhook.Read, changing them Webhook.Write. An empty key is an error, so that a variable that isn't set is noticed at start.
+//
+// Errors and logs never show the key: where a server or a transport repeats it, they say "[redacted]" instead. A key under 8
+// characters isn't searched for, since it would garble every message.
 func WithAPIKey(key string) Option {
 	return func(c *Client) error {
 		if key == "" {
@@ -36,7 +39,14 @@ func WithAPIKey(key string) Option {
 
 // WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
 // and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
-// Without this option the client uses http.DefaultTransport and gives each attempt 30 seconds.
+//
+// Without this option, or where hc has no Transport, all clients share one transport: http.DefaultTransport with its settings at
+// the first request, and with limits that notice a dead connection within 3 seconds (HTTP/2) or 15 (HTTP/1). If a program
+// replaces http.DefaultTransport, that is used instead. Without this option, each attempt has 30 seconds.
+//
+// A transport of yours keeps its own limits. After an attempt that timed out, its idle connections are closed, so that the
+// next attempt dials. That can't close a dead HTTP/2 connection on which other calls are waiting, so set its HTTP2.SendPingTimeout
+// and PingTimeout.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {
@@ -48,7 +58,7 @@ func WithHTTPClient(hc *http.Client) Option {
 }
 
 // WithBaseURL calls another server than [ProductionURL], such as [StagingURL]. It must be https; http is taken for loopback
-// hosts only.
+// hosts only. A path before the API's, as a gateway has it, is kept; "/api" itself is not part of it.
 func WithBaseURL(rawURL string) Option {
 	return func(c *Client) error {
 		u, err := url.Parse(rawURL)
@@ -62,9 +72,26 @@ func WithBaseURL(rawURL string) Option {
 		case u.User != nil || strings.ContainsAny(rawURL, "?#"):
 			return fmt.Errorf("walletcrew: the base URL of the host %q has credentials, a query or a fragment", u.Host)
 		}
+		if reason := leaves(u.EscapedPath()); reason != "" {
+			return fmt.Errorf("walletcrew: the base URL's path %s", reason)
+		}
+		if part := apiPart(u.Path, c.tenantID); part != "" {
+			return fmt.Errorf("walletcrew: the base URL ends in %q, which the client adds itself: write it without", part)
+		}
 		c.base = u
 		return nil
 	}
+}
+
+// apiPart returns how much of the API's own path, /api/{tenantId}/webhooks, a base URL's path ends in.
+func apiPart(path, tenantID string) string {
+	path = strings.ToLower("/" + strings.Trim(path, "/"))
+	for _, part := range []string{"/api", "/api/" + tenantID, "/api/" + tenantID + "/webhooks", "/api/{tenantid}", "/api/{tenantid}/webhooks"} {
+		if strings.HasSuffix(path, strings.ToLower(part)) {
+			return part
+		}
+	}
+	return ""
 }
 
 // WithUserAgent puts product, such as "shop/1.4", before the SDK's own name in the User-Agent header.

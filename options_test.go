@@ -15,16 +15,32 @@ import (
 func TestBaseURLs(t *testing.T) {
 	t.Parallel()
 	for base, want := range map[string]string{
-		"https://app.neostore.cloud":        "https://app.neostore.cloud/api/acme/webhooks",
-		"https://app.neostore.cloud/":       "https://app.neostore.cloud/api/acme/webhooks",
-		walletcrew.StagingURL:               "https://app-qa.neostore.cloud/api/acme/webhooks",
-		"HTTPS://app.neostore.cloud":        "https://app.neostore.cloud/api/acme/webhooks",
-		"https://gateway.example/wallet":    "https://gateway.example/wallet/api/acme/webhooks",
-		"https://gateway.example/a%2Fb/":    "https://gateway.example/a%2Fb/api/acme/webhooks",
-		"https://gateway.example:8443":      "https://gateway.example:8443/api/acme/webhooks",
-		"http://127.0.0.1:8080":             "http://127.0.0.1:8080/api/acme/webhooks",
-		"http://localhost:8080":             "http://localhost:8080/api/acme/webhooks",
-		"http://[::1]:8080":                 "http://[::1]:8080/api/acme/webhooks",
+		"https://app.neostore.cloud":         "https://app.neostore.cloud/api/acme/webhooks",
+		"https://app.neostore.cloud/":        "https://app.neostore.cloud/api/acme/webhooks",
+		walletcrew.StagingURL:                "https://app-qa.neostore.cloud/api/acme/webhooks",
+		"HTTPS://app.neostore.cloud":         "https://app.neostore.cloud/api/acme/webhooks",
+		"https://gateway.example/wallet":     "https://gateway.example/wallet/api/acme/webhooks",
+		"https://gateway.example/a%2Fb/":     "https://gateway.example/a%2Fb/api/acme/webhooks",
+		"https://gateway.example:8443":       "https://gateway.example:8443/api/acme/webhooks",
+		"http://127.0.0.1:8080":              "http://127.0.0.1:8080/api/acme/webhooks",
+		"http://localhost:8080":              "http://localhost:8080/api/acme/webhooks",
+		"http://[::1]:8080":                  "http://[::1]:8080/api/acme/webhooks",
+		"https://gateway.example/api/wallet": "https://gateway.example/api/wallet/api/acme/webhooks",
+		"https://gateway.example/myapi":      "https://gateway.example/myapi/api/acme/webhooks",
+		"https://gateway.example/api/acme2":  "https://gateway.example/api/acme2/api/acme/webhooks",
+
+		"https://app.neostore.cloud/api":                     "",
+		"https://app.neostore.cloud/api/":                    "",
+		"https://app.neostore.cloud//api//":                  "",
+		"https://app.neostore.cloud/API":                     "",
+		"https://app.neostore.cloud/%61pi":                   "",
+		"https://app.neostore.cloud/api/acme":                "",
+		"https://app.neostore.cloud/api/acme/":               "",
+		"https://app.neostore.cloud/api/acme/webhooks":       "",
+		"https://app.neostore.cloud/api/{tenantId}":          "",
+		"https://app.neostore.cloud/api/{tenantId}/webhooks": "",
+		"https://gateway.example/wallet/api":                 "",
+
 		"":                                  "",
 		"app.neostore.cloud":                "",
 		"app.neostore.cloud:443":            "",
@@ -49,6 +65,9 @@ func TestBaseURLs(t *testing.T) {
 		"http://app.example/?k=passw0rd":    "",
 		"https://app.example/%zz":           "",
 		"https://app .example":              "",
+		"https://app.example/..":            "",
+		"https://app.example/a/%2e%2e/b":    "",
+		"https://app.example/a/..%20/b":     "",
 		"https://app.example\n":             "",
 		"https://[::1":                      "",
 	} {
@@ -94,7 +113,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, err := walletcrew.NewClient("acme", option)
+			client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("a-key-that-is-fine"), option)
 			require.Error(t, err)
 			assert.Nil(t, client)
 			assert.True(t, strings.HasPrefix(err.Error(), "walletcrew: "), err)
@@ -103,8 +122,36 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	_, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey(strings.Repeat("+", 8<<10)))
 	require.NoError(t, err, "a long key is none of the client's business")
-	_, err = walletcrew.NewClient("acme", walletcrew.WithLogger(nil))
+	_, err = walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithLogger(nil))
 	require.NoError(t, err, "a nil logger logs nothing")
+}
+
+func TestAClientThatCanNeverWorkIsAnErrorAtStart(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]walletcrew.Option{
+		"no option": nil, "a nil option": {nil}, "other options": {walletcrew.WithBaseURL(walletcrew.StagingURL), walletcrew.WithRetries(1, 0, 0)},
+	} {
+		client, err := walletcrew.NewClient("acme", opts...)
+		require.EqualError(t, err, "walletcrew: no API key is set: use WithAPIKey, or WithHTTPClient with an http.Client that authenticates (OAuth 2)", name)
+		assert.Nil(t, client)
+	}
+	for name, opts := range map[string][]walletcrew.Option{
+		"a key": {walletcrew.WithAPIKey("key")}, "an http.Client": {walletcrew.WithHTTPClient(&http.Client{})},
+		"nil options beside a key": {nil, walletcrew.WithAPIKey("key"), nil},
+	} {
+		_, err := walletcrew.NewClient("acme", opts...)
+		require.NoError(t, err, name)
+	}
+}
+
+func TestTheBaseURLsErrorSaysWhatTheClientAdds(t *testing.T) {
+	t.Parallel()
+	for base, part := range map[string]string{
+		"https://app.neostore.cloud/api/": `"/api"`, "https://app.neostore.cloud/api/acme": `"/api/acme"`,
+	} {
+		_, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithBaseURL(base))
+		require.EqualError(t, err, "walletcrew: the base URL ends in "+part+", which the client adds itself: write it without")
+	}
 }
 
 func TestTheUserAgentNamesTheProductFirst(t *testing.T) {

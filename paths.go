@@ -3,18 +3,30 @@ package walletcrew
 import (
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// checkPathElement refuses what can't be one element of a path however it is escaped.
+// checkPathElement refuses an id or a tenant that would lead elsewhere, however often a server or a proxy unescapes it. The platform's
+// ids are 5 random characters.
 func checkPathElement(field, value string) error {
+	refuse := func(reason string) error { return &ValidationError{Field: field, Reason: reason} }
 	switch {
 	case strings.TrimSpace(value) == "":
-		return &ValidationError{Field: field, Reason: "is empty"}
-	case value == "." || value == "..":
-		return &ValidationError{Field: field, Reason: `is "." or "..", which would lead to another resource`}
+		return refuse("is empty")
 	case strings.TrimSpace(value) != value:
-		return &ValidationError{Field: field, Reason: "begins or ends with white space"}
+		return refuse("begins or ends with white space")
+	}
+	plain, reason := plainPath(value)
+	switch {
+	case reason != "":
+		return refuse(reason)
+	case strings.ContainsFunc(plain, isSlash):
+		return refuse(`holds "/" or "\", which would lead to another resource`)
+	case isDots(plain):
+		return refuse(`is "." or "..", which would lead to another resource`)
 	}
 	return nil
 }
@@ -36,24 +48,75 @@ func checkPath(path string) error {
 	case u.Path == "/":
 		return refuse("is empty")
 	}
-	plain := u.EscapedPath()[1:]
-	for {
-		for element := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-			element, _, _ = strings.Cut(element, ";") // some servers drop such parameters
-			if element == "." || element == ".." {
-				return refuse(`has an element "." or ".."`)
-			}
+	if reason := leaves(u.EscapedPath()); reason != "" {
+		return refuse(reason)
+	}
+	return nil
+}
+
+// leaves says what in an escaped path may lead out of it, or "".
+func leaves(path string) (reason string) {
+	plain, reason := plainPath(path)
+	if reason != "" {
+		return reason
+	}
+	for element := range strings.FieldsFuncSeq(plain, isSlash) {
+		if isDots(element) {
+			return `has an element "." or ".."`
 		}
+	}
+	return ""
+}
+
+// plainPath is the path without escapes, or the reason why nobody can say what a server makes of it. To unescape once more never hides an
+// element: it only changes what is an escape.
+func plainPath(path string) (plain, reason string) {
+	plain = path
+	for range maxEscapes {
 		next := unescapePath(plain)
 		if next == plain {
-			return nil
+			break
 		}
 		plain = next
 	}
+	switch {
+	case unescapePath(plain) != plain:
+		return "", "is escaped too many times"
+	case !utf8.ValidString(plain):
+		return "", "isn't UTF-8"
+	case strings.ContainsFunc(plain, unicode.IsControl):
+		return "", "holds a control character"
+	}
+	return plain, ""
 }
 
+const maxEscapes = 10
+
+// isDots reports whether a server may take the element for "." or "..": some drop what follows ";", or spaces, or what can't be seen.
+func isDots(element string) bool {
+	element, _, _ = strings.Cut(element, ";")
+	element = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r) || !unicode.IsPrint(r):
+			return -1
+		case r == '\uFF0E': // the wide full stop, which becomes "." where text is normalized
+			return '.'
+		}
+		return r
+	}, element)
+	return element == "." || element == ".."
+}
+
+// isSlash is true for "/", for "\", and for what becomes one where text is normalized.
+func isSlash(r rune) bool { return r == '/' || r == '\\' || r == '\uFF0F' || r == '\uFF3C' }
+
 // unescapePath is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
-func unescapePath(path string) string { return escapedByte.ReplaceAllStringFunc(path, unescape) }
+func unescapePath(path string) string {
+	return escapedByte.ReplaceAllStringFunc(path, func(escape string) string {
+		c, _ := strconv.ParseUint(escape[1:], 16, 8) // two digits always fit
+		return string([]byte{byte(c)})
+	})
+}
 
 var wholeURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
 

@@ -2,11 +2,9 @@ package walletcrew
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -17,11 +15,10 @@ import (
 // transient reports whether the failure is of a kind that passes.
 func (a *call) transient(resp *http.Response) bool {
 	if api, ok := errors.AsType[*APIError](a.err); ok {
-		switch api.StatusCode {
-		case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-		return api.StatusCode >= 520 && api.StatusCode <= 524 // Cloudflare's
+		return passing(api.StatusCode)
+	}
+	if r, ok := errors.AsType[*refusal](a.err); ok {
+		return r.passes
 	}
 	if errors.Is(a.err, errAnswerTooLarge) {
 		return false
@@ -34,11 +31,27 @@ func (a *call) transient(resp *http.Response) bool {
 	return again
 }
 
-// bearable reports whether the server asks for no longer wait than the client may wait.
-func (a *call) bearable() bool {
-	api, ok := errors.AsType[*APIError](a.err)
-	return !ok || api.RetryAfter <= a.client.maxWait
+func passing(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return status >= 520 && status <= 524 // Cloudflare's
 }
+
+// retryAfter is how long the server asks to wait, or 0.
+func (a *call) retryAfter() time.Duration {
+	if api, ok := errors.AsType[*APIError](a.err); ok {
+		return api.RetryAfter
+	}
+	if r, ok := errors.AsType[*refusal](a.err); ok {
+		return r.retryAfter
+	}
+	return 0
+}
+
+// bearable reports whether the server asks for no longer wait than the client may wait.
+func (a *call) bearable() bool { return a.retryAfter() <= a.client.maxWait }
 
 func readOnly(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
@@ -48,16 +61,24 @@ func idempotent(method string) bool {
 }
 
 // certainlyNotDone reports whether the server certainly didn't act on the request: it refused it, or never got it.
-func certainlyNotDone(resp *http.Response, err error) bool {
-	if resp != nil { // "303 See Other" is what follows an act
-		return resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != http.StatusSeeOther
+func (a *call) certainlyNotDone(resp *http.Response) bool {
+	if resp != nil {
+		return refused(resp.StatusCode)
 	}
-	// Only what is known from the error itself: a transport of the user's may not tell httptrace anything.
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	return a.notSent(a.err)
+}
+
+// refused reports whether the status means that the request wasn't carried out (RFC 9110 and its like). Others say nothing about that: 302
+// and 303 are how a page answers after an act, 406 is about the answer, and 408 and 499 come from proxies that no longer wait for the
+// server.
+func refused(status int) bool {
+	switch {
+	case status == http.StatusTemporaryRedirect, status == http.StatusPermanentRedirect: // to be sent again, elsewhere
+		return true
+	case status >= 400 && status <= 405, status == 407, status >= 409 && status <= 417, status >= 421 && status <= 426:
 		return true
 	}
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && (op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "socks connect")
+	return status == 428 || status == 429 || status == 431 || status == 451
 }
 
 // wait is the time before the next attempt: full jitter, so that replicas that failed together don't come back together.
@@ -67,8 +88,8 @@ func (a *call) wait(minWait, maxWait time.Duration, retry int, _ *http.Response)
 		ceiling = maxWait
 	}
 	wait := randomBelow(ceiling)
-	if api, ok := errors.AsType[*APIError](a.err); ok && api.RetryAfter > 0 {
-		wait = api.RetryAfter + randomBelow(min(minWait, maxWait-api.RetryAfter))
+	if after := a.retryAfter(); after > 0 {
+		wait = after + randomBelow(min(minWait, maxWait-after))
 	}
 	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
 		slog.String("method", a.method), slog.String("path", a.client.key.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))

@@ -33,6 +33,13 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		retried int
 		unknown bool // a write that failed like this may have been carried out
 	}
+	// What is certain: the server says that it didn't do it. What follows an act (302, 303), what a proxy says that no longer waits (408,
+	// 499), and what no standard knows is not.
+	refusing := map[int]bool{
+		307: true, 308: true, 400: true, 401: true, 402: true, 403: true, 404: true, 405: true, 407: true, 409: true, 410: true, 411: true, 412: true,
+		413: true, 414: true, 415: true, 416: true, 417: true, 421: true, 422: true, 423: true, 424: true, 425: true, 426: true, 428: true, 429: true,
+		431: true, 451: true,
+	}
 	failures := map[string]failure{
 		"429":                              {always(429, ""), all, false},
 		"connection refused":               {failing(errRefused), all, false},
@@ -48,7 +55,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		"a body that can't be decoded":     {always(200, "<html>"), never, true},
 	}
 	for status := 300; status < 600; status++ {
-		f := failure{answer: always(status, ""), retried: never, unknown: status >= 500 || status == 303}
+		f := failure{answer: always(status, ""), retried: never, unknown: !refusing[status]}
 		switch {
 		case status == 429:
 			continue
@@ -165,6 +172,13 @@ func TestADeleteAnswered404(t *testing.T) {
 		transport, attempts := inTurn(always(404, ""))
 		require.ErrorIs(t, clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY"), walletcrew.ErrNotFound)
 		assert.EqualValues(t, 1, attempts.Load())
+	})
+	t.Run("after an attempt that did nothing is an error", func(t *testing.T) {
+		t.Parallel()
+		for _, first := range []roundTrip{failing(errRefused), always(429, "")} {
+			transport, _ := inTurn(first, always(404, ""))
+			require.ErrorIs(t, clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY"), walletcrew.ErrNotFound)
+		}
 	})
 	t.Run("isn't confused with a GET's", func(t *testing.T) {
 		t.Parallel()

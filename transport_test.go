@@ -134,7 +134,7 @@ func TestWithoutAnHTTPClientAnAttemptHas30Seconds(t *testing.T) { //nolint:paral
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		})
-		client, err := walletcrew.NewClient("acme", walletcrew.WithRetries(0, 0, 0))
+		client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey(mockedKey), walletcrew.WithRetries(0, 0, 0))
 		require.NoError(t, err)
 		start := time.Now()
 		_, err = client.Webhooks.Get(context.Background(), "Ab3xY")

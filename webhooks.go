@@ -1,7 +1,6 @@
 package walletcrew
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,7 +149,7 @@ func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*Webhook
 	list := &WebhookList{}
 	err := s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
 		list.ContinuationToken = answer.Header.Get(headerContinuation)
-		return decodeList(answer.Body, &list.Webhooks)
+		return decodeList(ctx, answer.Body, &list.Webhooks)
 	})
 	if err != nil {
 		return nil, err
@@ -271,32 +270,6 @@ func (s *WebhooksService) exchange(ctx context.Context, method, path string, in 
 		return nil, err
 	}
 	return w, nil
-}
-
-// decodeList takes the documented "all webhooks" as an array. That it is one, and not an object around one, is our inference:
-// an object with one array in it serves too.
-func decodeList(body []byte, webhooks *[]Webhook) error {
-	body = bytes.TrimSpace(body)
-	if bytes.HasPrefix(body, []byte("[")) {
-		return decodeAnswer(body, webhooks)
-	}
-	var members map[string]json.RawMessage
-	if err := decodeAnswer(body, &members); err != nil {
-		return err
-	}
-	var array json.RawMessage
-	for _, value := range members {
-		if bytes.HasPrefix(value, []byte("[")) {
-			if array != nil {
-				return errors.New("it is an object with several arrays, not an array")
-			}
-			array = value
-		}
-	}
-	if array == nil {
-		return errors.New("it is no array, and has none in it")
-	}
-	return decodeAnswer(array, webhooks)
 }
 
 func webhookPath(id string) (string, error) {
