@@ -120,7 +120,7 @@ func (c role) function(ctx context.Context) (receiver.HandlerFunc, []receiver.Ha
 			wait = patience
 		}
 		client := newRedis(c.Redis, wait)
-		deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
+		deduper, err := redisdedupe.New(client, "soak", redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
 		if err != nil {
 			return nil, nil, err
 		}
