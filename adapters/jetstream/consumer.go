@@ -278,7 +278,8 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 	}
 }
 
-// Run calls the function for the events that come, until ctx ends. It survives what happens to the server: it logs, and tries
+// Run calls the function for the events that come, until ctx ends. The function's context has the event's [receiver.Key], the same that
+// it had in the receiver. It survives what happens to the server: it logs, and tries
 // again until the server is back. Only a connection that is closed for good ends it, with [ErrUnavailable]; [Connect] makes one
 // that never gives up. Call it once.
 //
@@ -396,7 +397,9 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs er
 	stop := c.keepAlive(m)
 	defer stop()
 
-	out.Event, out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
+	var key string
+	out.Event, key, out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
+	ctx = receiver.WithKey(ctx, key) // also without one: Run's own context may have another's
 	switch {
 	case out.Err != nil:
 		c.bury(ctx, m, meta, &out)
