@@ -66,9 +66,9 @@ type ConsumerConfig struct {
 	// more than 5 s are waited.
 	Backoff func(try int) time.Duration
 	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
-	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while. The last
-	// process to start says what it is for all that share the name, and those of before report as seldom as they did: in a rolling
-	// deployment make it no shorter than half.
+	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while. All
+	// consumers with one name share one AckWait: the one that started last sets it. During a rolling deployment, don't reduce it to
+	// less than half.
 	AckWait time.Duration
 	// Timeout ends the function's context. Default 5 minutes. A function that goes on after that keeps its event, and its place.
 	Timeout time.Duration
