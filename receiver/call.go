@@ -101,7 +101,7 @@ func (c *call) limitBody() {
 
 // handle runs the function for a delivery that was accepted, if it is its turn.
 func (c *call) handle() {
-	key := dedupekey.Of(c.delivery.Scope, c.delivery.Event.ID)
+	key := c.delivery.Key()
 	c.ctx = dedupekey.With(c.ctx, key) // also if there is none: the request's may have another
 	if !c.inTime() {                   // nobody would hear how the function ended
 		c.finish()

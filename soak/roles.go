@@ -120,7 +120,7 @@ func (c role) function(ctx context.Context) (receiver.HandlerFunc, []receiver.Ha
 			wait = patience
 		}
 		client := newRedis(c.Redis, wait)
-		deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
+		deduper, err := redisdedupe.New(client, "soak", redisdedupe.WithPrefix(c.Prefix), redisdedupe.WithRetention(time.Hour))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -202,7 +202,7 @@ func (c role) once(ctx context.Context) (receiver.HandlerFunc, error) {
 	}
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
-	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, sqldedupe.WithTable(c.Schema+".walletcrew_events"))
+	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, "soak", sqldedupe.WithTable(c.Schema+".walletcrew_events"))
 	if err == nil {
 		err = dedupe.EnsureSchema(ctx)
 	}
@@ -217,7 +217,7 @@ func (c role) once(ctx context.Context) (receiver.HandlerFunc, error) {
 			return err
 		}, nil
 	}
-	return dedupe.Once(sqldedupe.KeyIn(tenant), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+	return dedupe.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 		_, err := tx.ExecContext(ctx, insert, e.ID)
 		return err
 	}), nil

@@ -27,15 +27,16 @@ type Delivery struct {
 	// Authentic is true if the signature held.
 	Authentic bool
 	// Scope is what the event's "__id" is unique in, for deduplication: chosen by the source, never
-	// by the sender. "" unless Authentic. The package receiver has Key, which is made of both.
+	// by the sender. "" unless Authentic. Key is made of both.
 	Scope string
 	// Read, Verify and Decode say how long each step took; 0 for one that wasn't reached. Verify
 	// includes the look-up of secrets.
 	Read, Verify, Decode time.Duration
 }
 
-// key is the deduplication key, "" without an event or an "__id".
-func (d *Delivery) key() string {
+// Key returns the event's deduplication key: its "__id" within the scope. It is "" without an event, and if that has no "__id". Behind
+// [Verifier.Middleware] and in a handler's function, receiver.Key returns the same; elsewhere hand it on with receiver.WithKey.
+func (d *Delivery) Key() string {
 	if d.Event == nil {
 		return ""
 	}

@@ -321,8 +321,8 @@ func ExampleVerifier_DeliveryFrom() {
 		walletcrew.HeaderTenantID:  "shop",
 	}
 	d, err := v.DeliveryFrom(context.Background(), func(name string) string { return header[name] }, body)
-	fmt.Println(verifier.StatusCode(err), d.Authentic, d.Event.ID)
-	// Output: 204 true e-1
+	fmt.Println(verifier.StatusCode(err), d.Authentic, d.Event.ID, d.Key())
+	// Output: 204 true e-1 -/e-1
 }
 
 func ExampleDeliveryFromContext() {
@@ -377,4 +377,10 @@ func ExampleSecretSource() {
 	body := []byte(`{"__id":"e-1"}`)
 	fmt.Println(v.Verify(context.Background(), "shop", body, walletcrew.Sign(exampleSecret, body)), lookUps)
 	// Output: <nil> 1
+}
+
+func ExampleDelivery_Key() {
+	d := &verifier.Delivery{Scope: "t/shop", Event: &walletcrew.Event{ID: "e 1"}}
+	fmt.Println(d.Key())
+	// Output: t/shop/e%201
 }

@@ -24,7 +24,7 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 			answer.Write(w, StatusCode(err))
 			return
 		}
-		r = r.WithContext(dedupekey.With(context.WithValue(r.Context(), deliveryKey{}, d), d.key()))
+		r = r.WithContext(dedupekey.With(context.WithValue(r.Context(), deliveryKey{}, d), d.Key()))
 		r.Body = io.NopCloser(bytes.NewReader(d.Body))
 		r.ContentLength = int64(len(d.Body))
 		r.TransferEncoding = nil

@@ -66,9 +66,9 @@ type ConsumerConfig struct {
 	// more than 5 s are waited.
 	Backoff func(try int) time.Duration
 	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
-	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while. The last
-	// process to start says what it is for all that share the name, and those of before report as seldom as they did: in a rolling
-	// deployment make it no shorter than half.
+	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while. All
+	// consumers with one name share one AckWait: the one that started last sets it. During a rolling deployment, don't reduce it to
+	// less than half.
 	AckWait time.Duration
 	// Timeout ends the function's context. Default 5 minutes. A function that goes on after that keeps its event, and its place.
 	Timeout time.Duration
@@ -278,7 +278,8 @@ func (c *Consumer) complain(ctx context.Context, err error) {
 	}
 }
 
-// Run calls the function for the events that come, until ctx ends. It survives what happens to the server: it logs, and tries
+// Run calls the function for the events that come, until ctx ends. The function's context has the event's [receiver.Key], the same that
+// it had in the receiver. It survives what happens to the server: it logs, and tries
 // again until the server is back. Only a connection that is closed for good ends it, with [ErrUnavailable]; [Connect] makes one
 // that never gives up. Call it once.
 //
@@ -396,7 +397,9 @@ func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs er
 	stop := c.keepAlive(m)
 	defer stop()
 
-	out.Event, out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
+	var key string
+	out.Event, key, out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
+	ctx = receiver.WithKey(ctx, key) // also without one: Run's own context may have another's
 	switch {
 	case out.Err != nil:
 		c.bury(ctx, m, meta, &out)

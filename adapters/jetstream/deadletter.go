@@ -93,6 +93,7 @@ func oneLine(text string) string {
 // A DeadLetter is an event that could not be handled.
 type DeadLetter struct {
 	Event    *walletcrew.Event // nil if it can't be parsed
+	Key      string            // of the event, see receiver.Key; "" without one
 	Body     []byte
 	Reason   string
 	Subject  string // where it was
@@ -152,16 +153,18 @@ func (s *Stream) deadLetter(m *jetstream.RawStreamMsg) *DeadLetter {
 	}
 	d.Tries, _ = strconv.Atoi(m.Header.Get(HeaderTries))
 	d.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderTime))
-	d.Event, _ = s.event(d.Subject, m.Header, m.Data)
+	d.Event, d.Key, _ = s.event(d.Subject, m.Header, m.Data)
 	return d
 }
 
 // Redrive puts the event back to where it was, to be tried anew from 1, and removes the dead letter once the stream has it. In a log
 // ([StreamConfig].KeepFor) all its consumers get the event again, also those that have handled it: for one alone, call its function
-// with d.Event, and then Delete.
+// with receiver.WithKey(ctx, d.Key) and d.Event, and then Delete.
+//
+// The event keeps its key, so that a function that has made its effect already can tell. The duplicate window doesn't hold it up.
 func (d *DeadLetter) Redrive(ctx context.Context) error {
 	m := &nats.Msg{Subject: d.Subject, Data: d.Body, Header: make(nats.Header)}
-	for _, name := range []string{HeaderEvent, HeaderTenant, HeaderID} {
+	for _, name := range []string{HeaderEvent, HeaderTenant, HeaderID, HeaderKey} {
 		if values := d.header[name]; len(values) > 0 {
 			m.Header[name] = values
 		}

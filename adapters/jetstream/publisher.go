@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// The headers of an event's message. Their values are escaped as in a URL where they hold anything but printable ASCII, a space
-// or a '%'.
+// The headers of an event's message. The values of all but the key are escaped as in a URL where they hold anything but printable
+// ASCII, a space or a '%'.
 const (
 	HeaderEvent  = "Walletcrew-Event"
-	HeaderTenant = "Walletcrew-Tenant"
-	HeaderID     = "Walletcrew-Id" // for people: not there without an "__id", or where it is longer than 200 bytes
+	HeaderTenant = "Walletcrew-Tenant" // what the delivery's header said; see verifier.Verifier for when it is vouched for
+	HeaderID     = "Walletcrew-Id"     // for people: not there without an "__id", or where it is longer than 200 bytes
+	HeaderKey    = "Walletcrew-Key"    // the deduplication key, see receiver.Key: not there without one
 )
 
 // A Publisher puts events into a stream. It is safe for concurrent use.
@@ -78,10 +80,13 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 // Handle is a [receiver.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
 // means that it is stored. After an error the event may be stored or not; delivered again, it is recognized, see below.
 //
-// The message is e.Raw, byte for byte, with the event's name, tenant and "__id" as headers. With an "__id", the message's
-// Nats-Msg-Id is made of tenant and "__id": JetStream drops the same event within the duplicate window, which is a success here.
-// An event without "__id" is never taken for a duplicate. The tenant isn't signed (see [verifier.Verifier]): a captured delivery
-// that is sent again under another tenant is another event here.
+// The message is e.Raw, byte for byte, with the event's name, tenant, "__id" and [receiver.Key] as headers. The key is also the
+// message's Nats-Msg-Id: within the duplicate window JetStream drops an event that it has, which is a success here. So a captured
+// delivery that is sent again under another tenant's name is no other event.
+//
+// Ctx is the one that the handler calls its function with, or comes from it. Without a key in it, as for an event without "__id", the
+// message has no Nats-Msg-Id, and is never taken for a duplicate. Where no handler of this SDK calls Handle, set the key with
+// [receiver.WithKey]. One that isn't printable ASCII without spaces, of at most 512 bytes, is an error.
 //
 // It waits for at most 5 s and as long as ctx lasts, and fails at once when the connection breaks or isn't there, so that a
 // server that is away costs neither time nor memory. Errors, each a [receiver.Temporary], so that the handler answers 503:
@@ -92,6 +97,10 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	if e == nil || len(e.Raw) == 0 {
 		return errors.New("jetstream: the event has no body")
 	}
+	key := receiver.Key(ctx)
+	if key != "" && !isKey(key) {
+		return fmt.Errorf("jetstream: the context's deduplication key (%d bytes) isn't printable ASCII without spaces, of at most %d bytes", len(key), maxKey)
+	}
 	if status := s.nc.Status(); status != nats.CONNECTED {
 		return receiver.Temporary(fmt.Errorf("%w: %s", ErrUnavailable, status))
 	}
@@ -100,7 +109,7 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	defer context.AfterFunc(link.ctx, cancel)()
 	seen := s.nc.LastError()
 	// ExpectStream is set in message: the options would cost more.
-	if _, err := s.js.PublishMsg(waiting, s.message(e)); err != nil {
+	if _, err := s.js.PublishMsg(waiting, s.message(e, key)); err != nil {
 		if link.ctx.Err() != nil && ctx.Err() == nil {
 			return receiver.Temporary(fmt.Errorf("%w: the connection broke before the acknowledgement", ErrUnavailable))
 		}
@@ -109,23 +118,31 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	return nil
 }
 
-// message is the event as it travels.
-func (s *Stream) message(e *walletcrew.Event) *nats.Msg {
-	m := &nats.Msg{Subject: s.subject(Subject(e.TenantID, e.Name)), Data: e.Raw, Header: make(nats.Header, 5)}
+// message is the event as it travels. The key is "" or a key.
+func (s *Stream) message(e *walletcrew.Event, key string) *nats.Msg {
+	m := &nats.Msg{Subject: s.subject(Subject(e.TenantID, e.Name)), Data: e.Raw, Header: make(nats.Header, 6)}
 	m.Header[jetstream.ExpectedStreamHeader] = []string{s.cfg.Name}
 	m.Header[HeaderEvent] = []string{escape(string(e.Name), isHeaderSafe)}
 	m.Header[HeaderTenant] = []string{escape(e.TenantID, isHeaderSafe)}
-	if e.ID != "" {
-		m.Header[jetstream.MsgIDHeader] = []string{token(e.TenantID) + "." + token(e.ID)}
-		if id := escape(e.ID, isHeaderSafe); len(id) <= maxToken {
-			m.Header[HeaderID] = []string{id}
-		}
+	if id := escape(e.ID, isHeaderSafe); id != "" && len(id) <= maxToken {
+		m.Header[HeaderID] = []string{id}
+	}
+	if key != "" {
+		m.Header[HeaderKey] = []string{key}
+		m.Header[jetstream.MsgIDHeader] = m.Header[HeaderKey]
 	}
 	return m
 }
 
-// event is the way back from message. What has no headers, published by hand, is called what its subject says.
-func (s *Stream) event(subject string, header nats.Header, body []byte) (*walletcrew.Event, error) {
+// maxKey is how long a key of package receiver can be, in bytes.
+const maxKey = 512
+
+func isKey(text string) bool {
+	return text != "" && len(text) <= maxKey && !strings.ContainsFunc(text, func(r rune) bool { return r < '!' || r > '~' })
+}
+
+// event is the way back from message. What has no headers, published by hand, is called what its subject says, and has no key.
+func (s *Stream) event(subject string, header nats.Header, body []byte) (e *walletcrew.Event, key string, err error) {
 	tokens := subject
 	if len(subject) > len(s.cfg.Prefix) {
 		tokens = subject[len(s.cfg.Prefix)+1:]
@@ -134,20 +151,24 @@ func (s *Stream) event(subject string, header nats.Header, body []byte) (*wallet
 	if values := header[HeaderTenant]; len(values) > 0 {
 		var ok bool
 		if tenant, ok = unescape(values[0]); !ok {
-			return nil, fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderTenant)
+			return nil, "", fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderTenant)
 		}
 	}
 	if values := header[HeaderEvent]; len(values) > 0 {
 		text, ok := unescape(values[0])
 		if !ok {
-			return nil, fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderEvent)
+			return nil, "", fmt.Errorf("jetstream: the header %s is not escaped as it must be", HeaderEvent)
 		}
 		name = walletcrew.EventName(text)
 	}
-	e, err := walletcrew.ParseEvent(name, body)
-	if err != nil {
-		return nil, err
+	if values := header[HeaderKey]; len(values) > 0 {
+		if key = values[0]; !isKey(key) {
+			return nil, "", fmt.Errorf("jetstream: the header %s (%d bytes) isn't printable ASCII without spaces, of 1 to %d bytes", HeaderKey, len(key), maxKey)
+		}
+	}
+	if e, err = walletcrew.ParseEvent(name, body); err != nil {
+		return nil, "", err
 	}
 	e.TenantID = tenant
-	return e, nil
+	return e, key, nil
 }

@@ -26,6 +26,10 @@ type Stream struct {
 }
 
 // StreamConfig says what a stream is called and holds. The zero value is a good one for a single server.
+//
+// A stream drops what is published again under a [receiver.Key] that it has seen. So two receivers may share a stream if the same key
+// means the same event in both, as in replicas. Two with a verifier.Static of a tenant's own each may not, since their keys don't name
+// the tenant: give each a stream.
 type StreamConfig struct {
 	// Name is the stream's name: letters, digits, '-' and '_'. Default "WALLETCREW". The dead letters' stream is Name + "_DEAD".
 	Name string
@@ -36,7 +40,7 @@ type StreamConfig struct {
 	// than one takes a cluster.
 	Replicas int
 	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h, or KeepFor if that is shorter; a
-	// longer one than KeepFor is an error. A server holds the ids of this time in memory, some 140 bytes each.
+	// longer one than KeepFor is an error. A server holds the keys of this time in memory, some 140 bytes each.
 	DuplicateWindow time.Duration
 	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
 	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.

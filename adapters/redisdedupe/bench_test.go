@@ -19,7 +19,7 @@ import (
 func BenchmarkDelivery(b *testing.B) {
 	client := newClient(b)
 	prefix := newPrefix(b, client)
-	d, err := redisdedupe.New(client, redisdedupe.WithPrefix(prefix), redisdedupe.WithRetention(time.Minute))
+	d, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix(prefix), redisdedupe.WithRetention(time.Minute))
 	require.NoError(b, err)
 	claim, err := d.Claim(b.Context(), "duplicate", time.Minute)
 	require.NoError(b, err)

@@ -31,7 +31,7 @@ const minVersion = 5 // scripts replicate what they wrote, and so may ask for th
 // commands, is older than Redis 5, is a read-only replica, is one node of a cluster to a client that isn't a cluster's, or may
 // evict keys ([ErrEviction]). In a cluster it asks all primaries. It takes and releases a key of its own.
 //
-// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys with the prefix. For a cluster
+// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys that begin with the prefix and the name. For a cluster
 // it needs three more, which go-redis sends of its own: "cluster slots", asking and command.
 func (d *Deduper) Check(ctx context.Context) error {
 	if err := d.check(ctx); err != nil {

@@ -10,7 +10,7 @@ if value then
   local ends, token = string.match(value, '^(%d+)%.(%d+)$')
   if not ends then
     if not string.match(value, '^%d+$') then
-      return redis.error_reply('ERR the key holds something else: the prefix is used by another program')
+      return redis.error_reply('ERR the key holds something else: another program uses keys with this prefix')
     end
     return 'done'
   end

@@ -73,7 +73,7 @@ func moveSlot(t *testing.T, nodes []*server, prefix string) (key string, moved f
 	var slot any
 	for i := 0; ; i++ {
 		key = fmt.Sprint("moved-", i)
-		if slot = do(0, "KEYSLOT", prefix+key); slot.(int64) < 5461 && do(0, "COUNTKEYSINSLOT", slot) == int64(0) {
+		if slot = do(0, "KEYSLOT", prefix+"orders:"+key); slot.(int64) < 5461 && do(0, "COUNTKEYSINSLOT", slot) == int64(0) {
 			break
 		}
 	}
@@ -106,7 +106,7 @@ func TestItWorksOnACluster(t *testing.T) {
 	}
 
 	t.Run("a client of one node is refused", func(t *testing.T) {
-		d, err := redisdedupe.New(nodes[0].client(t))
+		d, err := redisdedupe.New(nodes[0].client(t), "orders")
 		require.NoError(t, err)
 		assert.ErrorContains(t, d.Check(t.Context()), "use redis.NewClusterClient")
 	})
@@ -130,10 +130,10 @@ func TestItWorksOnACluster(t *testing.T) {
 		as := func(name, permissions string) (d *redisdedupe.Deduper, prefix string) {
 			prefix = newPrefix(t, client)
 			for _, node := range nodes {
-				require.NoError(t, node.client(t).Do(t.Context(), append([]any{"ACL", "SETUSER", name, "reset", "on", ">pw", "~" + prefix + "*"}, rules(permissions)...)...).Err())
+				require.NoError(t, node.client(t).Do(t.Context(), append([]any{"ACL", "SETUSER", name, "reset", "on", ">pw", "~" + prefix + "orders:*"}, rules(permissions)...)...).Err())
 			}
 			theirs := clusterClient(t, nodes, func(o *redis.ClusterOptions) { o.Username, o.Password = name, "pw" })
-			d, err := redisdedupe.New(theirs, redisdedupe.WithPrefix(prefix))
+			d, err := redisdedupe.New(theirs, "orders", redisdedupe.WithPrefix(prefix))
 			require.NoError(t, err)
 			return d, prefix
 		}

@@ -27,7 +27,7 @@ func Example() {
 		MaxRetries:            1,
 		DialerRetries:         1,
 	})
-	deduper, err := redisdedupe.New(client, redisdedupe.WithRetention(72*time.Hour))
+	deduper, err := redisdedupe.New(client, "orders", redisdedupe.WithRetention(72*time.Hour))
 	if err != nil {
 		slog.Error("deduper", "error", err)
 		return
@@ -52,7 +52,7 @@ func ExampleDeduper() {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
 	defer func() { _ = client.Close() }()
-	deduper, err := redisdedupe.New(client, redisdedupe.WithPrefix("walletcrew-test:example:"))
+	deduper, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix("walletcrew-test:example:"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -73,23 +73,26 @@ func ExampleDeduper() {
 	}
 }
 
-// New asks nothing of the server; Check says at start what would go wrong later.
+// Two receivers that do different things need two names. New asks nothing of the server; Check says at start what would go wrong later.
 func ExampleNew() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1}) // where nobody listens
 	defer func() { _ = client.Close() }()
-	deduper, err := redisdedupe.New(client)
+	orders, err := redisdedupe.New(client, "orders")
 	fmt.Println(err)
-	fmt.Println(deduper.Check(context.Background()) != nil)
+	fmt.Println(orders.Check(context.Background()) != nil)
+	_, err = redisdedupe.New(client, "two words")
+	fmt.Println(err)
 	// Output:
 	// <nil>
 	// true
+	// redisdedupe: the name "two words": a name has 1 to 64 ASCII letters, digits, '-', '_' and '.'
 }
 
-// Receivers of one tenant share a prefix.
+// Another prefix than that of a program on the same server.
 func ExampleWithPrefix() {
 	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
 	defer func() { _ = client.Close() }()
-	_, err := redisdedupe.New(client, redisdedupe.WithPrefix("wc:shop:"))
+	_, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix("wc:shop:"))
 	fmt.Println(err)
 	// Output: <nil>
 }
@@ -98,7 +101,7 @@ func ExampleWithPrefix() {
 func ExampleWithRetention() {
 	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
 	defer func() { _ = client.Close() }()
-	_, err := redisdedupe.New(client, redisdedupe.WithRetention(7*24*time.Hour))
+	_, err := redisdedupe.New(client, "orders", redisdedupe.WithRetention(7*24*time.Hour))
 	fmt.Println(err)
 	// Output: <nil>
 }

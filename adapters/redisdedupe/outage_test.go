@@ -60,7 +60,7 @@ func (r *service) deliver(id string) int {
 func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	d, err := redisdedupe.New(s.client(t))
+	d, err := redisdedupe.New(s.client(t), "orders")
 	require.NoError(t, err)
 	r := newReceiver(t, d)
 	require.Equal(t, http.StatusNoContent, r.deliver("before"))
@@ -86,9 +86,9 @@ func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 func TestAServerThatHangsHoldsADeliveryNoLongerThanTheClientWaits(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	hasty, err := redisdedupe.New(s.client(t, func(o *redis.Options) { o.ReadTimeout = 200 * time.Millisecond }))
+	hasty, err := redisdedupe.New(s.client(t, func(o *redis.Options) { o.ReadTimeout = 200 * time.Millisecond }), "orders")
 	require.NoError(t, err)
-	patient, err := redisdedupe.New(s.client(t))
+	patient, err := redisdedupe.New(s.client(t), "orders")
 	require.NoError(t, err)
 	r, other := newReceiver(t, hasty), newReceiver(t, patient)
 	fresh := func() bool { // a new event each: 200 ms may be too little for one, whose lease is then held
@@ -111,7 +111,7 @@ func TestAFullServerIsAnsweredWith503(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	client := s.client(t)
-	d, err := redisdedupe.New(client)
+	d, err := redisdedupe.New(client, "orders")
 	require.NoError(t, err)
 	require.NoError(t, d.Check(t.Context()))
 	r := newReceiver(t, d)
@@ -124,7 +124,7 @@ func TestAFullServerIsAnsweredWith503(t *testing.T) {
 func TestCheckSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, client redis.UniversalClient) error {
-		d, err := redisdedupe.New(client)
+		d, err := redisdedupe.New(client, "orders")
 		require.NoError(t, err)
 		return d.Check(t.Context())
 	}
@@ -156,14 +156,14 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			require.NoError(t, admin.Do(t.Context(), append([]any{"ACL", "SETUSER", name, "on", ">pw"}, rules...)...).Err())
 			return check(t, s.client(t, func(o *redis.Options) { o.Username, o.Password = name, "pw" }))
 		}
-		enough := rules("~walletcrew:dedupe:* " + permissions)
+		enough := rules("~walletcrew:dedupe:orders:* " + permissions)
 		require.NoError(t, as(enough...), "what the README names is enough")
 		readme, err := os.ReadFile("README.md")
 		require.NoError(t, err)
-		assert.Contains(t, string(readme), "`~walletcrew:dedupe:* "+permissions+"`")
+		assert.Contains(t, string(readme), "`~walletcrew:dedupe:orders:* "+permissions+"`")
 		assert.Contains(t, string(readme), "`"+clusterPermissions+"`")
 		require.ErrorContains(t, as(enough[:len(enough)-1]...), "lacks a permission", "without time")
-		require.ErrorContains(t, as(append([]any{"~other:*"}, append(enough[1:], "+echo")...)...), "lacks a permission", "on other keys")
+		require.ErrorContains(t, as(append([]any{"~walletcrew:dedupe:mails:*"}, append(enough[1:], "+echo")...)...), "lacks a permission", "on another name's keys")
 		assert.ErrorContains(t, as(enough[:2]...), "lacks a permission", "ping alone")
 	})
 	t.Run("a replica", func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		primary := startServer(t)
 		replica := startServer(t, "--replicaof", "127.0.0.1", fmt.Sprint(port(t, primary.addr)))
 		client := replica.client(t)
-		d, err := redisdedupe.New(client)
+		d, err := redisdedupe.New(client, "orders")
 		require.NoError(t, err)
 		says := func(call func() error, text string) { // at the latest once it has the primary's data: it may be loading that
 			t.Helper()
@@ -217,7 +217,7 @@ func TestALeaseIsGivenBackAlsoIfTheClientsOwnRetryIsRefused(t *testing.T) {
 				assert.NoError(t, admin.ReplicaOf(t.Context(), "127.0.0.1", "1").Err(), "the server has just become a replica")
 			}}, err
 		}
-	}))
+	}), "orders")
 	require.NoError(t, err)
 	require.NoError(t, d.Release(t.Context(), "warm", claimed(t, d, "warm", time.Minute).Token))
 	lose.Store(true)

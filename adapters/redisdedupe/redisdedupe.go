@@ -1,7 +1,7 @@
 // Package redisdedupe is a [receiver.Deduper] on Redis or Valkey, for receivers that run as several replicas.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "redis:6379", ContextTimeoutEnabled: true})
-//	deduper, err := redisdedupe.New(client)
+//	deduper, err := redisdedupe.New(client, "orders") // the name of what your function does with the events
 //	if err != nil {
 //		return err
 //	}
@@ -9,6 +9,12 @@
 //		return err // the server is unreachable, refuses us, is too old, read-only, or may evict what is remembered
 //	}
 //	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(deduper)))
+//
+// # The name
+//
+// Redis only knows that an event was handled, not by which receiver. All replicas of one receiver use one name, and so share what they
+// know. Two receivers under one name would take each other's events for duplicates: an event that both get, as from two webhooks, is
+// handled by one of them and lost to the other. So [New] has no default for it.
 //
 // # What it guarantees
 //
@@ -35,9 +41,9 @@
 //
 // # Memory
 //
-// An event that is done takes one key for the retention. For a typical key of the handler ("t/shop/" and a UUID) that is 200
-// bytes in Redis 7.0, all of the server's tables included, and 170 with a prefix of two characters: 1,000,000 events a day are
-// 200 MB at a retention of 24 h.
+// An event that is done takes one key for the retention. For the name "orders" and a typical key of the handler ("t/shop/" and a
+// UUID) that is 200 bytes in Redis 7.0, all of the server's tables included, and 184 with a prefix of two characters: 1,000,000 events
+// a day are 200 MB at a retention of 24 h.
 package redisdedupe
 
 import (
@@ -47,6 +53,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -56,10 +63,11 @@ import (
 )
 
 // A Deduper remembers events in Redis. Make it with [New]. It is safe for concurrent use, by any number of processes that use
-// the same server and prefix. It has no goroutine and nothing to close; the client is yours.
+// the same server, prefix and name. It has no goroutine and nothing to close; the client is yours.
 type Deduper struct {
 	client    redis.UniversalClient
-	prefix    string
+	prefix    string // of all names
+	begins    string // what the keys begin with: prefix, name, ':'
 	retention time.Duration
 }
 
@@ -73,14 +81,21 @@ const (
 	defaultRetention = 24 * time.Hour
 )
 
-// WithPrefix sets what all keys begin with; default "walletcrew:dedupe:". The replicas of one receiver share a prefix. A receiver
-// whose function does something else with the same events needs another, or each event is handled by one of the two and taken for
-// a duplicate by the other; and nothing else on the server may use it. An empty one is an error. In a Redis Cluster leave out
-// braces: a hash tag ("{...}") would put every event on one node.
+// Two Dedupers have a key in common only if both prefix and name are the same: a name holds no ':', a prefix ends with one and holds
+// no '/', and each key of [receiver.Key] has a '/' before its first ':'.
+var (
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	prefixForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{0,199}:$`)
+)
+
+// WithPrefix sets what the keys of all names begin with; default "walletcrew:dedupe:". A key is the prefix, the name, ':' and
+// [receiver.Key]: "walletcrew:dedupe:orders:t/shop/0b9d3a52". Change the prefix where programs share a server, and give this one
+// nothing that another program uses. It consists of up to 200 ASCII letters, digits, '-', '_', '.' and ':', and ends with ':';
+// anything else is an error. Braces, for one, are a hash tag in a Redis Cluster, and would put every event on one node.
 func WithPrefix(prefix string) Option {
 	return func(d *Deduper) error {
-		if prefix == "" {
-			return errors.New("redisdedupe: WithPrefix: the prefix is empty")
+		if !prefixForm.MatchString(prefix) {
+			return fmt.Errorf("redisdedupe: WithPrefix(%q): a prefix has up to 200 ASCII letters, digits, '-', '_', '.' and ':', and ends with ':'", prefix)
 		}
 		d.prefix = prefix
 		return nil
@@ -99,14 +114,24 @@ func WithRetention(retention time.Duration) Option {
 	}
 }
 
-// New returns a Deduper. It doesn't ask the server: call [Deduper.Check] when the program starts. Client is any client of
-// go-redis: for one server, a Sentinel group or a Cluster. A nil client, a Ring or a wrong option is an error.
-func New(client redis.UniversalClient, opts ...Option) (*Deduper, error) {
+// New returns a Deduper. Name says which receiver it is for, such as "orders" or your service's name, and is part of every key. The
+// replicas of one receiver use the same name. Two receivers whose functions do different things need two names: under one, each takes
+// the other's events for duplicates. A name has 1 to 64 ASCII letters, digits, '-', '_' and '.'.
+//
+// Client is any client of go-redis: for one server, a Sentinel group or a Cluster. A nil client, a Ring, a wrong name or a wrong option
+// is an error. New doesn't ask the server: call [Deduper.Check] when the program starts.
+func New(client redis.UniversalClient, name string, opts ...Option) (*Deduper, error) {
 	if client == nil {
 		return nil, errors.New("redisdedupe: the client is nil")
 	}
 	if _, ok := client.(*redis.Ring); ok {
 		return nil, errors.New("redisdedupe: a Ring moves keys to other servers when one is away, and with that forgets events: use a Cluster")
+	}
+	switch {
+	case name == "":
+		return nil, errors.New("redisdedupe: the name is empty: name what the function does, such as \"orders\"; receivers under one name take each other's events for duplicates")
+	case !nameForm.MatchString(name):
+		return nil, fmt.Errorf("redisdedupe: the name %q: a name has 1 to 64 ASCII letters, digits, '-', '_' and '.'", name)
 	}
 	d := &Deduper{client: client, prefix: defaultPrefix, retention: defaultRetention}
 	for _, opt := range opts {
@@ -114,6 +139,7 @@ func New(client redis.UniversalClient, opts ...Option) (*Deduper, error) {
 			return nil, err
 		}
 	}
+	d.begins = d.prefix + name + ":"
 	return d, nil
 }
 
@@ -142,7 +168,7 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 		return receiver.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
 	}
 	token := newToken()
-	answer, err := claimScript.Run(ctx, d.client, []string{d.prefix + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
+	answer, err := claimScript.Run(ctx, d.client, []string{d.begins + key}, token, lease.Milliseconds(), d.retention.Milliseconds()).Text()
 	switch {
 	case err != nil: // also if it is the server's: that may be the answer to a second try of the client's, and the first was lost
 		return receiver.Claim{Token: token}, fmt.Errorf("redisdedupe: Claim: %w", explain(err))
@@ -158,14 +184,14 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 // more with the same token is no error, since the client may have sent it again. Errors: [receiver.ErrLeaseLost], or the
 // client's, after which the event may be done or not.
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
-	changed, err := completeScript.Run(ctx, d.client, []string{d.prefix + key}, token, d.retention.Milliseconds()).Bool()
+	changed, err := completeScript.Run(ctx, d.client, []string{d.begins + key}, token, d.retention.Milliseconds()).Bool()
 	return settled("Complete", changed, err)
 }
 
 // Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], also when the client had to send it again and the
 // first one arrived after all; or the client's, after which the key may be free or not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
-	changed, err := releaseScript.Run(ctx, d.client, []string{d.prefix + key}, token).Bool()
+	changed, err := releaseScript.Run(ctx, d.client, []string{d.begins + key}, token).Bool()
 	return settled("Release", changed, err)
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,27 +33,101 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": redisAddress()}})
 	defer func() { _ = ring.Close() }()
+	prefix := func(prefix string) []redisdedupe.Option {
+		return []redisdedupe.Option{redisdedupe.WithPrefix(prefix)}
+	}
 	tests := map[string]struct {
 		client redis.UniversalClient
+		name   string
 		opts   []redisdedupe.Option
 		want   string
 	}{
-		"no client":         {nil, nil, "the client is nil"},
-		"a ring":            {ring, nil, "a Ring moves keys"},
-		"no prefix":         {client, []redisdedupe.Option{redisdedupe.WithPrefix("")}, "the prefix is empty"},
-		"no retention":      {client, []redisdedupe.Option{redisdedupe.WithRetention(0)}, "at least 1ms"},
-		"a lease too short": {client, nil, ""},
+		"no client":                 {nil, "orders", nil, "the client is nil"},
+		"a ring":                    {ring, "orders", nil, "a Ring moves keys"},
+		"no name":                   {client, "", nil, "the name is empty: name what the function does"},
+		"a name with a colon":       {client, "or:ders", nil, `the name "or:ders": a name has 1 to 64 ASCII letters`},
+		"a name with a slash":       {client, "or/ders", nil, "a name has"},
+		"a name with a space":       {client, "or ders", nil, "a name has"},
+		"a name with a line break":  {client, "orders\n", nil, `"orders\n": a name has`},
+		"a name with a hash tag":    {client, "{orders}", nil, "a name has"},
+		"a name with a pattern":     {client, "orders*", nil, "a name has"},
+		"a name that isn't ASCII":   {client, "été", nil, "a name has"},
+		"a name that is too long":   {client, strings.Repeat("n", 65), nil, "a name has"},
+		"no prefix":                 {client, "orders", prefix(""), "ends with ':'"},
+		"a prefix without an end":   {client, "orders", prefix("shop"), `WithPrefix("shop"): a prefix has`},
+		"a prefix with a hash tag":  {client, "orders", prefix("{shop}:"), "a prefix has"},
+		"a prefix with a slash":     {client, "orders", prefix("shop/a:"), "a prefix has"},
+		"a prefix that is too long": {client, "orders", prefix(strings.Repeat("p", 200) + ":"), "a prefix has"},
+		"no retention":              {client, "orders", []redisdedupe.Option{redisdedupe.WithRetention(0)}, "at least 1ms"},
+		"a name of all that may be": {client, "Orders-2.eu_" + strings.Repeat("n", 52), prefix("Shop-1.eu:x_y:"), ""},
 	}
-	for name, tt := range tests {
-		d, err := redisdedupe.New(tt.client, tt.opts...)
-		if tt.want != "" {
-			require.ErrorContains(t, err, tt.want, name)
+	for what, tt := range tests {
+		_, err := redisdedupe.New(tt.client, tt.name, tt.opts...)
+		if tt.want == "" {
+			require.NoError(t, err, what)
 			continue
 		}
-		require.NoError(t, err)
-		_, err = d.Claim(t.Context(), "key", time.Microsecond)
-		require.ErrorContains(t, err, "under 1ms")
+		require.ErrorContains(t, err, "redisdedupe: ", what)
+		require.ErrorContains(t, err, tt.want, what)
 	}
+	d, err := redisdedupe.New(client, "orders")
+	require.NoError(t, err)
+	_, err = d.Claim(t.Context(), "key", time.Microsecond)
+	require.ErrorContains(t, err, "under 1ms")
+}
+
+// What one has done, and what it holds, is nothing to another.
+func TestANameSharesNothingWithAnother(t *testing.T) {
+	t.Parallel()
+	client := newClient(t)
+	prefix := newPrefix(t, client)
+	var dedupers []*redisdedupe.Deduper
+	for _, of := range []struct{ prefix, name string }{
+		{prefix, "orders"}, {prefix, "order"}, {prefix, "orders.mails"}, {prefix, "Orders"},
+		{prefix + "orders:", "mails"}, {prefix + "orders:", "orders"}, {prefix + "orders:mails:", "mails"},
+	} {
+		d, err := redisdedupe.New(client, of.name, redisdedupe.WithPrefix(of.prefix))
+		require.NoError(t, err)
+		dedupers = append(dedupers, d)
+	}
+	// As receiver.Key makes them, with tenants and ids that look like names.
+	keys := []string{"-/1", "t/mails:/1", "t/orders:mails/orders:1", "t/mails/1", "s/6d61696c73/mails:1", "h/6d61"}
+	var claims []receiver.Claim
+	for _, d := range dedupers {
+		for _, key := range keys {
+			claims = append(claims, claimed(t, d, key, time.Minute))
+		}
+	}
+	for i, d := range dedupers {
+		for j, key := range keys {
+			other := dedupers[(i+1)%len(dedupers)]
+			require.ErrorIs(t, other.Complete(t.Context(), key, claims[i*len(keys)+j].Token), receiver.ErrLeaseLost)
+			require.NoError(t, d.Complete(t.Context(), key, claims[i*len(keys)+j].Token))
+		}
+	}
+	assert.Len(t, client.Keys(t.Context(), prefix+"*").Val(), len(claims))
+	assert.EqualValues(t, 1, client.Exists(t.Context(), prefix+"orders:t/mails/1").Val(), "prefix, name, ':' and key, as WithPrefix says")
+}
+
+// Two webhooks deliver one event to two receivers, which share a server.
+func TestAnEventRunsOnceForEachName(t *testing.T) {
+	t.Parallel()
+	client := newClient(t)
+	prefix := newPrefix(t, client)
+	runs := func(names ...string) (n int) {
+		for _, name := range names {
+			d, err := redisdedupe.New(client, name, redisdedupe.WithPrefix(prefix))
+			require.NoError(t, err)
+			r := newReceiver(t, d)
+			for range 2 {
+				require.Equal(t, http.StatusNoContent, r.deliver("e-1"))
+			}
+			n += r.runs["e-1"]
+		}
+		return n
+	}
+	assert.Equal(t, 2, runs("orders", "mails"))
+	assert.Equal(t, 0, runs("orders", "mails"), "their replicas know what was done")
 }
 
 func TestReplicasGetAKeyOnce(t *testing.T) {
@@ -59,7 +135,7 @@ func TestReplicasGetAKeyOnce(t *testing.T) {
 	prefix := newPrefix(t, newClient(t))
 	var dedupers []*redisdedupe.Deduper
 	for range 4 { // each with connections of its own
-		d, err := redisdedupe.New(newClient(t), redisdedupe.WithPrefix(prefix))
+		d, err := redisdedupe.New(newClient(t), "orders", redisdedupe.WithPrefix(prefix))
 		require.NoError(t, err)
 		dedupers = append(dedupers, d)
 	}
@@ -105,12 +181,12 @@ func TestEveryKeyExpires(t *testing.T) {
 	t.Parallel()
 	client := newClient(t)
 	prefix := newPrefix(t, client)
-	d, err := redisdedupe.New(client, redisdedupe.WithPrefix(prefix), redisdedupe.WithRetention(time.Hour))
+	d, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix(prefix), redisdedupe.WithRetention(time.Hour))
 	require.NoError(t, err)
 	claim := claimed(t, d, "key", time.Minute)
-	assert.InDelta(t, 61*time.Minute, client.PTTL(t.Context(), prefix+"key").Val(), float64(patience), "a lease, and the retention after it")
+	assert.InDelta(t, 61*time.Minute, client.PTTL(t.Context(), prefix+"orders:key").Val(), float64(patience), "a lease, and the retention after it")
 	require.NoError(t, d.Complete(t.Context(), "key", claim.Token))
-	assert.InDelta(t, time.Hour, client.PTTL(t.Context(), prefix+"key").Val(), float64(patience), "done: the retention")
+	assert.InDelta(t, time.Hour, client.PTTL(t.Context(), prefix+"orders:key").Val(), float64(patience), "done: the retention")
 }
 
 // A lease that ran out so long ago that it was forgotten can't be completed.
@@ -162,7 +238,7 @@ func TestACommandThatIsSentAgainIsNoOther(t *testing.T) {
 				return &losingConn{Conn: conn, lose: &lose}, err
 			}})
 			defer func() { _ = client.Close() }()
-			d, err := redisdedupe.New(client, redisdedupe.WithPrefix(newPrefix(t, shared)))
+			d, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix(newPrefix(t, shared)))
 			require.NoError(t, err)
 			warm := claimed(t, d, "warm", time.Minute)
 			require.NoError(t, d.Complete(t.Context(), "warm", warm.Token))
@@ -202,17 +278,17 @@ func TestAKeyOfAnotherProgramIsAnError(t *testing.T) {
 	t.Parallel()
 	client := newClient(t)
 	prefix := newPrefix(t, client)
-	d, err := redisdedupe.New(client, redisdedupe.WithPrefix(prefix))
+	d, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix(prefix))
 	require.NoError(t, err)
-	require.NoError(t, client.Set(t.Context(), prefix+"text", "cached", time.Minute).Err())
-	require.NoError(t, client.LPush(t.Context(), prefix+"list", "x").Err())
-	for key, want := range map[string]string{"text": "the prefix is used by another program", "list": "WRONGTYPE"} {
+	require.NoError(t, client.Set(t.Context(), prefix+"orders:text", "cached", time.Minute).Err())
+	require.NoError(t, client.LPush(t.Context(), prefix+"orders:list", "x").Err())
+	for key, want := range map[string]string{"text": "another program uses keys with this prefix", "list": "WRONGTYPE"} {
 		_, err := d.Claim(t.Context(), key, time.Minute)
 		require.ErrorContains(t, err, want)
 		require.Error(t, d.Complete(t.Context(), key, "1.2"))
 		require.Error(t, d.Release(t.Context(), key, "1.2"))
 	}
-	assert.Equal(t, "cached", client.Get(t.Context(), prefix+"text").Val(), "it is left alone")
+	assert.Equal(t, "cached", client.Get(t.Context(), prefix+"orders:text").Val(), "it is left alone")
 }
 
 // The sizes that the package's comment and the README name.
@@ -225,7 +301,7 @@ func TestAnEventTakesAsMuchMemoryAsDocumented(t *testing.T) {
 		max    int
 	}{{"walletcrew:dedupe:", 210}, {"w:", 190}} {
 		client := startServer(t, "--appendonly", "no").client(t)
-		d, err := redisdedupe.New(client, redisdedupe.WithPrefix(tt.prefix))
+		d, err := redisdedupe.New(client, "orders", redisdedupe.WithPrefix(tt.prefix))
 		require.NoError(t, err)
 		before := usedMemory(t, client)
 		work := make(chan int)
@@ -247,7 +323,7 @@ func TestAnEventTakesAsMuchMemoryAsDocumented(t *testing.T) {
 		close(work)
 		wg.Wait()
 		perEvent := (usedMemory(t, client) - before) / events
-		single := client.MemoryUsage(ctx, tt.prefix+"t/shop/0b9d3a52-6f0e-4c55-9a55-000000000000").Val()
+		single := client.MemoryUsage(ctx, tt.prefix+"orders:t/shop/0b9d3a52-6f0e-4c55-9a55-000000000000").Val()
 		t.Logf("prefix %q: %d bytes an event (MEMORY USAGE of one key: %d)", tt.prefix, perEvent, single)
 		assert.LessOrEqual(t, perEvent, tt.max)
 	}

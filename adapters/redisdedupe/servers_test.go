@@ -93,7 +93,7 @@ func newPrefix(t testing.TB, client redis.UniversalClient) string {
 
 func newDeduper(t testing.TB, client redis.UniversalClient, opts ...redisdedupe.Option) *redisdedupe.Deduper {
 	t.Helper()
-	d, err := redisdedupe.New(client, append([]redisdedupe.Option{redisdedupe.WithPrefix(newPrefix(t, client))}, opts...)...)
+	d, err := redisdedupe.New(client, "orders", append([]redisdedupe.Option{redisdedupe.WithPrefix(newPrefix(t, client))}, opts...)...)
 	require.NoError(t, err)
 	return d
 }

@@ -30,7 +30,7 @@ func BenchmarkDelivery(b *testing.B) {
 				key := fmt.Sprint("duplicate-", i)
 				require.NoError(b, deduper.Complete(b.Context(), key, claimed(b, deduper, key, time.Minute).Token))
 			}
-			once := deduper.Once(sqldedupe.Key, func(context.Context, *sql.Tx, *walletcrew.Event) error { return nil })
+			once := deduper.Once(func(context.Context, *sql.Tx, *walletcrew.Event) error { return nil })
 			compare(b, []kind{
 				{"insert", func(ctx context.Context, key string) error {
 					_, err := d.db.ExecContext(ctx, insert, key)
@@ -54,7 +54,7 @@ func BenchmarkDelivery(b *testing.B) {
 					_, err := deduper.Claim(ctx, "duplicate-"+key[len(key)-2:], time.Minute)
 					return err
 				}},
-				{"once", func(ctx context.Context, key string) error { return once(ctx, event(key)) }},
+				{"once", func(ctx context.Context, key string) error { return call(ctx, once, key) }},
 			})
 		})
 	}
@@ -67,9 +67,9 @@ func bareStatements(b *testing.B, d *database) (insert, update string) {
 	keyType, mark := "TEXT", "?"
 	switch d.dialect {
 	case sqldedupe.Postgres:
-		keyType, mark = `varchar(512) COLLATE "C"`, "$1"
+		keyType, mark = `varchar(600) COLLATE "C"`, "$1"
 	case sqldedupe.MySQL:
-		keyType = "VARBINARY(512)"
+		keyType = "VARBINARY(600)"
 	}
 	d.exec(b, "CREATE TABLE "+bare+" (event_key "+keyType+" NOT NULL PRIMARY KEY, done INTEGER NOT NULL)")
 	b.Cleanup(func() { _, _ = d.db.Exec("DROP TABLE " + bare) })

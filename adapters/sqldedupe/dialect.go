@@ -33,17 +33,16 @@ func (d Dialect) String() string {
 // statements are a dialect's. A statement that changes rows is atomic by itself: what it tests, it tests on the row that it has
 // locked. Durations are in milliseconds.
 type statements struct {
-	claim    string // key, token, lease: takes a row that is free, leaves one that isn't
+	take     string // key, token, done, for how long: takes a row that is free or has expired, leaves one that isn't
 	look     string // key: token, done
 	complete string // retention, key, token
 	release  string // key, token
-	done     string // key, token, retention: as claim, but takes all that isn't done, and makes it so
 	purge    string // retention, max: passes over rows that others have locked
 	// purgeWaiting is the same for servers to which SKIP LOCKED is a syntax error, and waits; "" where there are none.
 	purgeWaiting string
 	version      string
 	schema       string
-	// countsTaken says whether claim and done affect one row if they took it and none if not. MySQL's count depends on how the
+	// countsTaken says whether take affects one row if it took it and none if not. MySQL's count depends on how the
 	// connection was opened (clientFoundRows), so there the row is read back.
 	countsTaken bool
 }
@@ -61,18 +60,14 @@ var sqliteSchema string
 // now, which an index can be searched for. Its array is made once, where a join could run the subquery for each row of the table, and
 // remove other rows each time.
 var postgresStatements = statements{
-	claim: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
-VALUES ($1, $2, false, clock_timestamp() + $3::bigint * interval '1 millisecond')
-ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = false, expires_at = excluded.expires_at
+	take: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
+VALUES ($1, $2, $3, clock_timestamp() + $4::bigint * interval '1 millisecond')
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = excluded.done, expires_at = excluded.expires_at
 WHERE e.expires_at <= clock_timestamp()`,
 	look: `SELECT token, done FROM {table} WHERE event_key = $1`,
 	complete: `UPDATE {table} SET done = true, expires_at = clock_timestamp() + $1::bigint * interval '1 millisecond'
 WHERE event_key = $2 AND token = $3 AND NOT done`,
 	release: `DELETE FROM {table} WHERE event_key = $1 AND token = $2 AND NOT done`,
-	done: `INSERT INTO {table} AS e (event_key, token, done, expires_at)
-VALUES ($1, $2, true, clock_timestamp() + $3::bigint * interval '1 millisecond')
-ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = true, expires_at = excluded.expires_at
-WHERE NOT e.done OR e.expires_at <= clock_timestamp()`,
 	purge: `DELETE FROM {table} WHERE event_key = ANY (ARRAY (
 	SELECT event_key FROM {table}
 	WHERE expires_at <= now() AND (done OR expires_at <= now() - $1::bigint * interval '1 millisecond')
@@ -91,22 +86,16 @@ WHERE NOT e.done OR e.expires_at <= clock_timestamp()`,
 // keys are inserted. So purge locks what is free, first and for the length of one statement, and then goes only to these rows: from
 // the derived table, by their key, whatever the optimizer thinks of it.
 var mysqlStatements = statements{
-	claim: `INSERT INTO {table} (event_key, token, done, expires_at)
-VALUES (?, ?, FALSE, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
+	take: `INSERT INTO {table} (event_key, token, done, expires_at)
+VALUES (?, ?, ?, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
 ON DUPLICATE KEY UPDATE
 	token = IF(expires_at <= UTC_TIMESTAMP(3), VALUES(token), token),
-	done = IF(expires_at <= UTC_TIMESTAMP(3), FALSE, done),
+	done = IF(expires_at <= UTC_TIMESTAMP(3), VALUES(done), done),
 	expires_at = IF(expires_at <= UTC_TIMESTAMP(3), VALUES(expires_at), expires_at)`,
 	look: `SELECT token, done FROM {table} WHERE event_key = ? FOR UPDATE`,
 	complete: `UPDATE {table} SET done = TRUE, expires_at = UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND
 WHERE event_key = ? AND token = ? AND NOT done`,
 	release: `DELETE FROM {table} WHERE event_key = ? AND token = ? AND NOT done`,
-	done: `INSERT INTO {table} (event_key, token, done, expires_at)
-VALUES (?, ?, TRUE, UTC_TIMESTAMP(3) + INTERVAL (? * 1000) MICROSECOND)
-ON DUPLICATE KEY UPDATE
-	token = IF(done AND expires_at > UTC_TIMESTAMP(3), token, VALUES(token)),
-	expires_at = IF(done AND expires_at > UTC_TIMESTAMP(3), expires_at, VALUES(expires_at)),
-	done = TRUE`,
 	purge: `DELETE {table} FROM (
 	SELECT event_key FROM {table}
 	WHERE expires_at <= UTC_TIMESTAMP(3) AND (done OR expires_at <= UTC_TIMESTAMP(3) - INTERVAL (? * 1000) MICROSECOND)
@@ -120,15 +109,12 @@ ORDER BY expires_at LIMIT ?`,
 }
 
 var sqliteStatements = withNow(statements{
-	claim: `INSERT INTO {table} AS e (event_key, token, done, expires_at) VALUES (?, ?, 0, {now} + ?)
-ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = 0, expires_at = excluded.expires_at
+	take: `INSERT INTO {table} AS e (event_key, token, done, expires_at) VALUES (?, ?, ?, {now} + ?)
+ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = excluded.done, expires_at = excluded.expires_at
 WHERE e.expires_at <= {now}`,
 	look:     `SELECT token, done FROM {table} WHERE event_key = ?`,
 	complete: `UPDATE {table} SET done = 1, expires_at = {now} + ? WHERE event_key = ? AND token = ? AND NOT done`,
 	release:  `DELETE FROM {table} WHERE event_key = ? AND token = ? AND NOT done`,
-	done: `INSERT INTO {table} AS e (event_key, token, done, expires_at) VALUES (?, ?, 1, {now} + ?)
-ON CONFLICT (event_key) DO UPDATE SET token = excluded.token, done = 1, expires_at = excluded.expires_at
-WHERE NOT e.done OR e.expires_at <= {now}`,
 	purge: `DELETE FROM {table} WHERE event_key IN (
 	SELECT event_key FROM {table} WHERE expires_at <= {now} AND (done OR expires_at <= {now} - ?)
 	ORDER BY expires_at LIMIT ?)`,
@@ -143,7 +129,7 @@ func withNow(s statements) statements {
 }
 
 func (s statements) replaced(r *strings.Replacer) statements {
-	for _, text := range []*string{&s.claim, &s.look, &s.complete, &s.release, &s.done, &s.purge, &s.purgeWaiting, &s.schema} {
+	for _, text := range []*string{&s.take, &s.look, &s.complete, &s.release, &s.purge, &s.purgeWaiting, &s.schema} {
 		*text = r.Replace(*text)
 	}
 	return s

@@ -109,7 +109,12 @@ func connect(t testing.TB, driver, source string) *sql.DB {
 
 func (d *database) deduper(t testing.TB, db *sql.DB, opts ...sqldedupe.Option) *sqldedupe.Deduper {
 	t.Helper()
-	deduper, err := sqldedupe.New(db, d.dialect, append([]sqldedupe.Option{sqldedupe.WithTable(d.table)}, opts...)...)
+	return d.named(t, db, "orders", opts...)
+}
+
+func (d *database) named(t testing.TB, db *sql.DB, name string, opts ...sqldedupe.Option) *sqldedupe.Deduper {
+	t.Helper()
+	deduper, err := sqldedupe.New(db, d.dialect, name, append([]sqldedupe.Option{sqldedupe.WithTable(d.table)}, opts...)...)
 	require.NoError(t, err)
 	return deduper
 }

@@ -27,6 +27,7 @@ type codes struct {
 var (
 	noTable    = codes{[]string{"42P01", "3F000"}, []string{"1146"}, "no such table"}
 	noColumn   = codes{[]string{"42703", "42804", "42P10"}, []string{"1054", "1176"}, "column"}
+	tooNarrow  = codes{[]string{"22001"}, []string{"1406"}, "too long for the column"} // SQLite has no widths
 	syntax     = codes{[]string{"42601"}, []string{"1064"}, "syntax error"}
 	permission = codes{[]string{"42501"}, []string{"1142", "1143", "1044", "1227"}, "not authorized"}
 	login      = codes{[]string{"28P01", "28000"}, []string{"1045", "1698"}, "file is not a database"}
@@ -72,6 +73,8 @@ func (d *Deduper) explain(err error) error {
 		return fmt.Errorf("the database is read-only, a standby perhaps: connect to the primary: %w", err)
 	case full.match(err):
 		return fmt.Errorf("the database's disk is full: %w", err)
+	case tooNarrow.match(err):
+		return fmt.Errorf("%w: the column event_key of %s is narrower than in %s, for %d bytes: %w", ErrSchema, d.table, file, maxStoredBytes, err)
 	case noColumn.match(err):
 		return fmt.Errorf("%w: %s isn't as %s makes it: %w", ErrSchema, d.table, file, err)
 	}

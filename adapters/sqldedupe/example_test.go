@@ -17,6 +17,9 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
+// keyed is the context that a handler calls its function with. Yours comes from receiver.NewHandler.
+func keyed(id string) context.Context { return receiver.WithKey(context.Background(), "t/shop/"+id) }
+
 // openExample returns a database in a folder of its own. Yours is one that is there: sql.Open("pgx", "postgres://...").
 func openExample() (db *sql.DB, remove func(), err error) {
 	folder, err := os.MkdirTemp("", "sqldedupe")
@@ -40,7 +43,7 @@ func ExampleDeduper_Once() {
 		fmt.Println(err)
 		return
 	}
-	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -50,7 +53,7 @@ func ExampleDeduper_Once() {
 		return
 	}
 
-	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+	handle := dedupe.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 		d, ok := e.Data.(*walletcrew.PassInstalled)
 		if !ok {
 			return nil
@@ -66,7 +69,7 @@ func ExampleDeduper_Once() {
 		return
 	}
 	for range 3 {
-		if err := handle(ctx, event); err != nil {
+		if err := handle(keyed(event.ID), event); err != nil {
 			fmt.Println(err)
 		}
 	}
@@ -90,7 +93,7 @@ func ExampleDeduper_Once_mux() {
 		fmt.Println(err)
 		return
 	}
-	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -112,7 +115,7 @@ func ExampleDeduper_Once_mux() {
 		})
 		return mux
 	}
-	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+	handle := dedupe.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 		return routes(tx).Handle(ctx, e)
 	})
 
@@ -126,7 +129,7 @@ func ExampleDeduper_Once_mux() {
 	} {
 		event, err := walletcrew.ParseEvent(delivery.name, []byte(delivery.body))
 		if err == nil {
-			err = handle(ctx, event)
+			err = handle(keyed(event.ID), event)
 		}
 		if err != nil {
 			fmt.Println(err)
@@ -147,7 +150,7 @@ func ExampleDeduper_InTx() {
 		return
 	}
 	defer remove()
-	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -158,16 +161,12 @@ func ExampleDeduper_InTx() {
 	}
 
 	handle := func(ctx context.Context, e *walletcrew.Event) error {
-		key, err := sqldedupe.Key(e) // a verifier on SecretFunc vouches for the tenant
-		if err != nil {
-			return err
-		}
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		first, err := dedupe.InTx(ctx, tx, key)
+		first, err := dedupe.InTx(ctx, tx)
 		if err != nil || !first {
 			return err
 		}
@@ -175,11 +174,55 @@ func ExampleDeduper_InTx() {
 		return tx.Commit()
 	}
 	for range 2 {
-		if err := handle(ctx, &walletcrew.Event{ID: "e-1", TenantID: "shop"}); err != nil {
+		if err := handle(keyed("e-1"), &walletcrew.Event{ID: "e-1", TenantID: "shop"}); err != nil {
 			fmt.Println(err)
 		}
 	}
 	// Output: the effect of e-1
+}
+
+// An event with two effects that are made in two transactions, each once.
+func ExampleDeduper_InTxKey() {
+	ctx := context.Background()
+	db, remove, err := openExample()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer remove()
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := dedupe.EnsureSchema(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	once := func(ctx context.Context, effect string) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		first, err := dedupe.InTxKey(ctx, tx, receiver.Key(ctx)+"/"+effect)
+		if err != nil || !first {
+			return err
+		}
+		fmt.Println(effect)
+		return tx.Commit()
+	}
+	for range 2 {
+		for _, effect := range []string{"invoice", "points"} {
+			if err := once(keyed("e-1"), effect); err != nil {
+				fmt.Println(err)
+			}
+		}
+	}
+	// Output:
+	// invoice
+	// points
 }
 
 // The effect is elsewhere, say a mail: replicas share the table, and one of them runs the function.
@@ -189,7 +232,7 @@ func ExampleNew() {
 		slog.Error("database", "error", err)
 		return
 	}
-	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, sqldedupe.WithRetention(7*24*time.Hour))
+	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, "orders", sqldedupe.WithRetention(7*24*time.Hour))
 	if err != nil {
 		slog.Error("deduper", "error", err)
 		return
@@ -207,27 +250,6 @@ func ExampleNew() {
 	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(dedupe)))
 }
 
-// With a verifier on SecretFunc, which vouches for the tenant.
-func ExampleKey() {
-	shop, err := sqldedupe.Key(&walletcrew.Event{ID: "e-1", TenantID: "shop"})
-	museum, _ := sqldedupe.Key(&walletcrew.Event{ID: "e-1", TenantID: "museum"})
-	fmt.Println(shop != museum, err)
-	_, err = sqldedupe.Key(&walletcrew.Event{TenantID: "shop"})
-	fmt.Println(err)
-	// Output:
-	// true <nil>
-	// sqldedupe: the event has no __id
-}
-
-// With a verifier on Static or FromAPI: the tenant's header isn't signed, so it mustn't make another event of one.
-func ExampleKeyIn() {
-	key := sqldedupe.KeyIn("shop")
-	first, err := key(&walletcrew.Event{ID: "e-1", TenantID: "shop"})
-	again, _ := key(&walletcrew.Event{ID: "e-1", TenantID: "another"})
-	fmt.Println(first == again, err)
-	// Output: true <nil>
-}
-
 // For programs that may not create tables: the statements are the files in schema, and Check says whether the table is right.
 func ExampleDeduper_Check() {
 	ctx := context.Background()
@@ -237,7 +259,7 @@ func ExampleDeduper_Check() {
 		return
 	}
 	defer remove()
-	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, sqldedupe.WithTable("shop_events"))
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders", sqldedupe.WithTable("shop_events"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -249,7 +271,7 @@ func ExampleDeduper_Check() {
 	// <nil> <nil>
 }
 
-// Who uses InTx alone, and neither Once nor a handler with the deduper, removes expired rows once in a while.
+// If you use InTx alone, and neither Once nor a handler with the deduper, remove expired rows once in a while.
 func ExampleDeduper_Purge() {
 	ctx := context.Background()
 	db, remove, err := openExample()
@@ -258,7 +280,7 @@ func ExampleDeduper_Purge() {
 		return
 	}
 	defer remove()
-	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite)
+	dedupe, err := sqldedupe.New(db, sqldedupe.SQLite, "orders")
 	if err != nil {
 		fmt.Println(err)
 		return

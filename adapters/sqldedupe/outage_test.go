@@ -33,7 +33,7 @@ func TestAnOutageIsAnsweredWith503AndEndsByItself(t *testing.T) {
 			d, deduper, proxy := behindProxy(t, e)
 			counter := d.counter(t)
 			claims := newHandler(t, func(context.Context, *walletcrew.Event) error { return nil }, receiver.WithDeduper(deduper))
-			once := newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)))
+			once := newHandler(t, deduper.Once(add(counter)))
 			require.Equal(t, http.StatusNoContent, deliver(claims, "before"))
 			require.Equal(t, http.StatusNoContent, deliver(once, "before"))
 

@@ -14,15 +14,15 @@ const (
 	purgeTimeout  = 2 * time.Second
 )
 
-// Purge removes up to max expired rows, those that expired first, and returns how many that were: events that were done longer
-// ago than the retention, and leases that ran out longer ago. It is one statement; fewer than max says that there are no more. A
+// Purge removes up to max expired rows of the table, those that expired first, and returns how many that were: events that were done
+// longer ago than the retention, and leases that ran out longer ago. Those of other names are among them: one job serves them all. It is one statement; fewer than max says that there are no more. A
 // max under 1 is an error. Several may run at once.
 //
 // It passes over the rows of transactions that are running, and waits for none: they are in use again. Two engines can't:
 // SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
 // lets others wait meanwhile.
 //
-// [Deduper.Claim] and [Deduper.Once] do it now and then. Who uses [Deduper.InTx] alone calls it once in a while, from a job or:
+// [Deduper.Claim] and [Deduper.Once] do it now and then. If you use [Deduper.InTx] alone, call it once in a while, from a job or:
 //
 //	for range time.Tick(time.Minute) {
 //		for {

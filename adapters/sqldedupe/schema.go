@@ -174,12 +174,12 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	key := "check/" + rand.Text()
+	key := d.name + separatorClaim + "check/" + rand.Text()
 	if _, err := d.claim(ctx, tx, key, newToken(), time.Minute); err != nil {
 		return err
 	}
 	// A column that ignores case or cuts, or a table without its key, would merge events or not know them again.
-	long := key + strings.Repeat("x", maxKeyBytes-len(key)-1)
+	long := key + strings.Repeat("x", maxStoredBytes-len(key)-1) // of the longest name: the table may serve one some day
 	for _, step := range []struct {
 		key  string
 		want receiver.ClaimState
@@ -207,7 +207,6 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 	}{
 		{d.sql.complete, []any{retention, key, token}},
 		{d.sql.release, []any{key, token}},
-		{d.sql.done, []any{key, token, retention}},
 	} {
 		if _, err := tx.ExecContext(ctx, s.statement, s.args...); err != nil {
 			return err

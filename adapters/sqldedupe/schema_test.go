@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -60,9 +61,9 @@ func TestAMissingOrOtherTableIsNamed(t *testing.T) {
 		require.ErrorContains(t, err, "EnsureSchema")
 		_, err = deduper.Claim(t.Context(), "key", time.Minute)
 		require.ErrorIs(t, err, sqldedupe.ErrSchema)
-		require.ErrorIs(t, deduper.Once(sqldedupe.Key, add("t"))(t.Context(), event("e-1")), sqldedupe.ErrSchema)
+		require.ErrorIs(t, call(t.Context(), deduper.Once(add("t")), "e-1"), sqldedupe.ErrSchema)
 
-		d.exec(t, "CREATE TABLE "+d.table+" (event_key varchar(512) PRIMARY KEY, token bigint, expires_at timestamp)")
+		d.exec(t, "CREATE TABLE "+d.table+" (event_key varchar(600) PRIMARY KEY, token bigint, expires_at timestamp)")
 		for _, err := range []error{deduper.Check(t.Context()), deduper.EnsureSchema(t.Context())} {
 			require.ErrorIs(t, err, sqldedupe.ErrSchema)
 			assert.ErrorContains(t, err, "isn't as schema/")
@@ -73,13 +74,37 @@ func TestAMissingOrOtherTableIsNamed(t *testing.T) {
 func TestATableThatMergesKeysOrForgetsThemIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, column := range map[string]string{
-		"a collation that ignores case": "event_key VARCHAR(512) CHARACTER SET latin1 COLLATE latin1_swedish_ci NOT NULL PRIMARY KEY",
-		"no primary key":                "event_key VARBINARY(512) NOT NULL",
+		"a collation that ignores case": "event_key VARCHAR(600) CHARACTER SET latin1 COLLATE latin1_swedish_ci NOT NULL PRIMARY KEY",
+		"no primary key":                "event_key VARBINARY(600) NOT NULL",
 	} {
 		d := onEngine(t, sqldedupe.MySQL)
 		d.exec(t, "CREATE TABLE "+d.table+" ("+column+", token BIGINT NOT NULL, done BOOLEAN NOT NULL, expires_at DATETIME(3) NOT NULL) ENGINE = InnoDB")
 		require.ErrorIs(t, d.deduper(t, d.db).Check(t.Context()), sqldedupe.ErrSchema, name)
 	}
+}
+
+// Enough for this name isn't enough for the longest.
+func TestATableTooNarrowForTheLongestNameAndKeyIsRefused(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		column, rest := "varchar(%d)", " NOT NULL PRIMARY KEY, token BIGINT NOT NULL, done BOOLEAN NOT NULL, expires_at timestamptz NOT NULL)"
+		switch d.dialect {
+		case sqldedupe.SQLite:
+			return // has no widths
+		case sqldedupe.MySQL:
+			column, rest = "VARBINARY(%d)", strings.Replace(rest, "timestamptz", "DATETIME(3)", 1)+" ENGINE = InnoDB"
+		}
+		for _, width := range []int{512, 579, 580} {
+			d.exec(t, "DROP TABLE IF EXISTS "+d.table)
+			d.exec(t, "CREATE TABLE "+d.table+" (event_key "+fmt.Sprintf(column, width)+rest)
+			err := d.deduper(t, d.db).Check(t.Context())
+			if width == 580 {
+				require.NoError(t, err)
+				continue
+			}
+			require.ErrorIs(t, err, sqldedupe.ErrSchema, width)
+			assert.ErrorContains(t, err, "narrower than in schema/", width)
+		}
+	})
 }
 
 func TestTheSchemaFilesAreWhatEnsureSchemaRuns(t *testing.T) {
@@ -88,7 +113,7 @@ func TestTheSchemaFilesAreWhatEnsureSchemaRuns(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("schema", "sqlite.sql"))
 	require.NoError(t, err)
 	d.exec(t, string(text))
-	deduper, err := sqldedupe.New(d.db, sqldedupe.SQLite)
+	deduper, err := sqldedupe.New(d.db, sqldedupe.SQLite, "orders")
 	require.NoError(t, err)
 	require.NoError(t, deduper.Check(t.Context()), "the file makes the default table")
 }
@@ -146,7 +171,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, db *sql.DB, dialect sqldedupe.Dialect, table string) string {
 		t.Helper()
-		deduper, err := sqldedupe.New(db, dialect, sqldedupe.WithTable(table))
+		deduper, err := sqldedupe.New(db, dialect, "orders", sqldedupe.WithTable(table))
 		require.NoError(t, err)
 		err = deduper.Check(t.Context())
 		require.Error(t, err)

@@ -6,14 +6,14 @@
 //
 // The effect of an event is a change in the same database. [Deduper.Once] makes a handler function of it:
 //
-//	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres)
+//	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, "orders") // the name of what your function does with the events
 //	if err != nil {
 //		return err
 //	}
 //	if err := dedupe.EnsureSchema(ctx); err != nil {
 //		return err
 //	}
-//	handle := dedupe.Once(sqldedupe.KeyIn("shop"), func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+//	handle := dedupe.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 //		_, err := tx.ExecContext(ctx, "UPDATE passes SET installs = installs + 1 WHERE ...")
 //		return err
 //	})
@@ -23,6 +23,12 @@
 //
 // The effect is elsewhere: a [Deduper] given to [receiver.WithDeduper] lets one replica run the function, and forgets nothing that
 // the database doesn't. A crash between the effect and Complete makes it run again.
+//
+// # The name
+//
+// A table serves many receivers, and each row belongs to the name that [New] was given. All replicas of one receiver use one name, and
+// so share what they know. Two receivers under one name would take each other's events for duplicates: an event that both get, as from
+// two webhooks, is handled by one of them and lost to the other. So the name has no default.
 //
 // # Limits
 //
@@ -60,10 +66,11 @@ import (
 )
 
 // A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use
-// the same table. It has no goroutine and nothing to close; the sql.DB is yours.
+// the same table and name. It has no goroutine and nothing to close; the sql.DB is yours.
 type Deduper struct {
 	db        *sql.DB
 	dialect   Dialect
+	name      string
 	table     string
 	retention time.Duration
 	sql       statements
@@ -83,20 +90,28 @@ const (
 	defaultTable     = "walletcrew_events"
 	defaultRetention = 24 * time.Hour
 	maxKeyBytes      = 512
+	maxNameBytes     = 64
+	maxStoredBytes   = maxNameBytes + len(separatorTx) + maxKeyBytes // the schema's column holds more
+)
+
+// A row's key is the name, a separator, and the key. A name holds neither of the separators' first characters, so no two names, and no
+// two kinds of rows, have a row in common.
+const (
+	separatorClaim = ":"
+	separatorTx    = "/tx:"
 )
 
 // An identifier leaves room for the index's name within PostgreSQL's 63 bytes.
 var (
+	nameForm            = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	identifier          = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,49}$`)
 	qualifiedIdentifier = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}$`)
 )
 
 // WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores,
 // and doesn't begin with a digit; on PostgreSQL and MySQL it may have a schema's or database's name and a dot before it. Anything
-// else is an error. It isn't quoted, so it must not be a reserved word.
-//
-// The replicas of one receiver share a table. Functions that do different things with the same events need one each (for Once and
-// InTx another scope in [KeyIn] will do), or each event is handled by one of them and taken for a duplicate by the others.
+// else is an error. It isn't quoted, so it must not be a reserved word. The replicas of one receiver use one table; receivers with
+// other names may use the same.
 func WithTable(name string) Option {
 	return func(d *Deduper) error {
 		if !identifier.MatchString(name) && (d.dialect == SQLite || !qualifiedIdentifier.MatchString(name)) {
@@ -109,7 +124,8 @@ func WithTable(name string) Option {
 
 // WithRetention sets for how long an event that is done is remembered, by [Deduper.Complete] and [Deduper.InTx], and for how
 // long at least a lease that ran out can still be completed; default 24 h, at least 1 ms. For how long the platform may deliver
-// an event again isn't documented; rows are small, so days are cheap.
+// an event again isn't documented; rows are small, so days are cheap. Where names that share a table differ in their retention, a lease
+// that ran out may be forgotten after the shortest; an event that is done is remembered for that of its own name.
 func WithRetention(retention time.Duration) Option {
 	return func(d *Deduper) error {
 		if retention < time.Millisecond {
@@ -120,13 +136,22 @@ func WithRetention(retention time.Duration) Option {
 	}
 }
 
-// New returns a Deduper. It doesn't ask the database: call [Deduper.EnsureSchema] or [Deduper.Check] when the program starts. A
-// nil db, a dialect that is none of the constants, or a wrong option is an error.
-func New(db *sql.DB, dialect Dialect, opts ...Option) (*Deduper, error) {
-	if db == nil {
+// New returns a Deduper. Name says which receiver it is for, such as "orders" or your service's name, and is part of every row's key.
+// The replicas of one receiver use the same name. Two receivers whose functions do different things need two names: under one, each
+// takes the other's events for duplicates. A name has 1 to 64 ASCII letters, digits, '-', '_' and '.'.
+//
+// A nil db, a dialect that is none of the constants, a wrong name or a wrong option is an error. New doesn't ask the database: call
+// [Deduper.EnsureSchema] or [Deduper.Check] when the program starts.
+func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, error) {
+	switch {
+	case db == nil:
 		return nil, errors.New("sqldedupe: the database is nil")
+	case name == "":
+		return nil, errors.New("sqldedupe: the name is empty: name what the function does, such as \"orders\"; receivers under one name take each other's events for duplicates")
+	case !nameForm.MatchString(name):
+		return nil, fmt.Errorf("sqldedupe: the name %q: a name has 1 to 64 ASCII letters, digits, '-', '_' and '.'", name)
 	}
-	d := &Deduper{db: db, dialect: dialect, table: defaultTable, retention: defaultRetention, purgeEvery: purgeInterval}
+	d := &Deduper{db: db, dialect: dialect, name: name, table: defaultTable, retention: defaultRetention, purgeEvery: purgeInterval}
 	for _, opt := range opts {
 		if err := opt(d); err != nil {
 			return nil, err
@@ -159,7 +184,7 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 	token := newToken()
 	claim := receiver.Claim{Token: strconv.FormatInt(token, 36)}
 	err := retry(ctx, func() (err error) {
-		claim.State, err = d.claim(ctx, d.db, key, token, lease)
+		claim.State, err = d.claim(ctx, d.db, d.name+separatorClaim+key, token, lease)
 		return err
 	})
 	if err != nil {
@@ -178,9 +203,10 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// claim takes the lease of a row, whose key is the stored one.
 func (d *Deduper) claim(ctx context.Context, q queryer, key string, token int64, lease time.Duration) (receiver.ClaimState, error) {
 	for range 3 {
-		if state, err := d.take(ctx, q, d.sql.claim, key, token, lease); err != nil || state != gone {
+		if state, err := d.take(ctx, q, key, token, false, lease); err != nil || state != gone {
 			return state, err
 		}
 	}
@@ -190,9 +216,9 @@ func (d *Deduper) claim(ctx context.Context, q queryer, key string, token int64,
 // gone says that a row was in the way, and had been released when it was looked at.
 const gone receiver.ClaimState = 0
 
-// take runs a statement that takes the key's row or leaves it, and says which.
-func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, token int64, expires time.Duration) (receiver.ClaimState, error) {
-	result, err := q.ExecContext(ctx, statement, key, token, expires.Milliseconds())
+// take takes the key's row or leaves it, and says which.
+func (d *Deduper) take(ctx context.Context, q queryer, key string, token int64, done bool, expires time.Duration) (receiver.ClaimState, error) {
+	result, err := q.ExecContext(ctx, d.sql.take, key, token, done, expires.Milliseconds())
 	if err != nil {
 		return gone, err
 	}
@@ -202,7 +228,6 @@ func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, to
 		}
 	}
 	var holder int64
-	var done bool
 	switch err := q.QueryRowContext(ctx, d.sql.look, key).Scan(&holder, &done); {
 	case errors.Is(err, sql.ErrNoRows):
 		return gone, nil
@@ -221,7 +246,7 @@ func (d *Deduper) take(ctx context.Context, q queryer, statement, key string, to
 // may be done or not.
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	return d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
-		return d.db.ExecContext(ctx, d.sql.complete, d.retention.Milliseconds(), key, token)
+		return d.db.ExecContext(ctx, d.sql.complete, d.retention.Milliseconds(), d.name+separatorClaim+key, token)
 	})
 }
 
@@ -229,7 +254,7 @@ func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 // not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	return d.settle(ctx, "Release", token, func(token int64) (sql.Result, error) {
-		return d.db.ExecContext(ctx, d.sql.release, key, token)
+		return d.db.ExecContext(ctx, d.sql.release, d.name+separatorClaim+key, token)
 	})
 }
 

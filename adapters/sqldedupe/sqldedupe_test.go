@@ -130,7 +130,7 @@ func TestWhatIsDoneIsForgottenAfterTheRetention(t *testing.T) {
 func TestPurgeRemovesWhatExpiredAndNoMoreThanAsked(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		short := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
-		long := d.deduper(t, d.db)
+		long := d.named(t, d.db, "another") // a purge is for all names of the table
 		for i := range 25 {
 			key := fmt.Sprint("done-", i)
 			require.NoError(t, short.Complete(t.Context(), key, claimed(t, short, key, time.Minute).Token))
@@ -146,7 +146,7 @@ func TestPurgeRemovesWhatExpiredAndNoMoreThanAsked(t *testing.T) {
 			assert.Equal(t, want, n)
 		}
 		assert.Equal(t, 3, d.count(t, "SELECT COUNT(*) FROM "+d.table), "held, remembered, and a lease that can still be completed")
-		require.NoError(t, long.Complete(t.Context(), "crashed", crashed.Token))
+		require.NoError(t, d.deduper(t, d.db).Complete(t.Context(), "crashed", crashed.Token))
 
 		claimed(t, short, "crashed again", time.Millisecond)
 		time.Sleep(50 * time.Millisecond)
@@ -168,14 +168,16 @@ func TestPurgeNeitherWaitsForATransactionNorLetsClaimsWait(t *testing.T) {
 			deduper, short := d.ready(t), d.deduper(t, d.db, sqldedupe.WithRetention(time.Millisecond))
 			for i := range 10 {
 				key := fmt.Sprint("done-", i)
-				require.NoError(t, short.Complete(t.Context(), key, claimed(t, short, key, time.Minute).Token))
+				first, err := record(t, d, short, key)
+				require.NoError(t, err)
+				require.True(t, first)
 			}
 			time.Sleep(50 * time.Millisecond)                   // the server's time
 			for _, key := range []string{"done-5", "done-50"} { // one that had expired, and a new one
 				tx, err := d.db.BeginTx(t.Context(), nil)
 				require.NoError(t, err)
 				defer func() { _ = tx.Rollback() }()
-				first, err := deduper.InTx(t.Context(), tx, key)
+				first, err := deduper.InTxKey(t.Context(), tx, key)
 				require.NoError(t, err)
 				require.True(t, first)
 			}
@@ -249,38 +251,49 @@ func TestClaimRemovesWhatExpired(t *testing.T) {
 
 func TestWrongArgumentsAreErrors(t *testing.T) {
 	t.Parallel()
-	db := &sql.DB{}
+	db, long := &sql.DB{}, strings.Repeat("n", 65)
+	none := sqldedupe.WithRetention(time.Hour)
 	tests := map[string]struct {
 		db      *sql.DB
 		dialect sqldedupe.Dialect
+		name    string
 		opt     sqldedupe.Option
+		want    string
 	}{
-		"no database":               {nil, sqldedupe.Postgres, sqldedupe.WithTable("t")},
-		"no dialect":                {db, 0, sqldedupe.WithTable("t")},
-		"no retention":              {db, sqldedupe.MySQL, sqldedupe.WithRetention(0)},
-		"an empty table":            {db, sqldedupe.MySQL, sqldedupe.WithTable("")},
-		"a statement for a table":   {db, sqldedupe.MySQL, sqldedupe.WithTable("t; DROP TABLE t")},
-		"a quoted table":            {db, sqldedupe.Postgres, sqldedupe.WithTable(`"t"`)},
-		"too long a table":          {db, sqldedupe.Postgres, sqldedupe.WithTable(strings.Repeat("t", 51))},
-		"two dots":                  {db, sqldedupe.Postgres, sqldedupe.WithTable("a.b.c")},
-		"a schema, in SQLite":       {db, sqldedupe.SQLite, sqldedupe.WithTable("main.t")},
-		"a line break in the table": {db, sqldedupe.SQLite, sqldedupe.WithTable("t\n")},
+		"no database":               {nil, sqldedupe.Postgres, "orders", none, "the database is nil"},
+		"no dialect":                {db, 0, "orders", none, "the dialect is none of"},
+		"no name":                   {db, sqldedupe.Postgres, "", none, "the name is empty: name what the function does"},
+		"a name with a colon":       {db, sqldedupe.Postgres, "or:ders", none, `the name "or:ders": a name has 1 to 64 ASCII letters`},
+		"a name with a slash":       {db, sqldedupe.MySQL, "orders/tx", none, "a name has"},
+		"a name with a space":       {db, sqldedupe.SQLite, "or ders", none, "a name has"},
+		"a name with a line break":  {db, sqldedupe.SQLite, "orders\n", none, "a name has"},
+		"a name that isn't ASCII":   {db, sqldedupe.SQLite, "été", none, "a name has"},
+		"too long a name":           {db, sqldedupe.Postgres, long, none, "a name has"},
+		"no retention":              {db, sqldedupe.MySQL, "orders", sqldedupe.WithRetention(0), "at least 1ms"},
+		"an empty table":            {db, sqldedupe.MySQL, "orders", sqldedupe.WithTable(""), "not a name"},
+		"a statement for a table":   {db, sqldedupe.MySQL, "orders", sqldedupe.WithTable("t; DROP TABLE t"), "not a name"},
+		"a quoted table":            {db, sqldedupe.Postgres, "orders", sqldedupe.WithTable(`"t"`), "not a name"},
+		"too long a table":          {db, sqldedupe.Postgres, "orders", sqldedupe.WithTable(strings.Repeat("t", 51)), "not a name"},
+		"two dots":                  {db, sqldedupe.Postgres, "orders", sqldedupe.WithTable("a.b.c"), "not a name"},
+		"a schema, in SQLite":       {db, sqldedupe.SQLite, "orders", sqldedupe.WithTable("main.t"), "not a name"},
+		"a line break in the table": {db, sqldedupe.SQLite, "orders", sqldedupe.WithTable("t\n"), "not a name"},
 	}
-	for name, tt := range tests {
-		_, err := sqldedupe.New(tt.db, tt.dialect, tt.opt)
-		require.Error(t, err, name)
+	for what, tt := range tests {
+		_, err := sqldedupe.New(tt.db, tt.dialect, tt.name, tt.opt)
+		require.ErrorContains(t, err, "sqldedupe: ", what)
+		require.ErrorContains(t, err, tt.want, what)
 	}
-	d, err := sqldedupe.New(db, sqldedupe.SQLite)
+	d, err := sqldedupe.New(db, sqldedupe.SQLite, "Orders-2.eu_"+long[:52])
 	require.NoError(t, err)
 	for _, key := range []string{"", strings.Repeat("k", 513), "ä", "a\x00"} {
 		_, err := d.Claim(t.Context(), key, time.Minute)
 		require.Error(t, err)
-		_, err = d.InTx(t.Context(), &sql.Tx{}, key)
+		_, err = d.InTxKey(t.Context(), &sql.Tx{}, key)
 		require.Error(t, err)
 	}
 	_, err = d.Claim(t.Context(), "key", time.Microsecond)
 	require.ErrorContains(t, err, "under 1ms")
-	_, err = d.InTx(t.Context(), nil, "key")
+	_, err = d.InTxKey(t.Context(), nil, "key")
 	require.ErrorContains(t, err, "the transaction is nil")
 }
 

@@ -28,6 +28,11 @@ func event(id string) *walletcrew.Event {
 	return &walletcrew.Event{ID: id, Name: walletcrew.EventPassCreated, TenantID: "shop"}
 }
 
+// call calls a function of Once as a handler does: the context has the event's key.
+func call(ctx context.Context, handle receiver.HandlerFunc, id string) error {
+	return handle(receiver.WithKey(ctx, "t/shop/"+id), event(id))
+}
+
 // add makes the effect: one more in the counter.
 func add(table string) sqldedupe.TxFunc {
 	return func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
@@ -39,10 +44,10 @@ func add(table string) sqldedupe.TxFunc {
 func TestOfConcurrentTransactionsOneMakesTheEffect(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper, counter := d.ready(t), d.counter(t)
-		handle := deduper.Once(sqldedupe.Key, add(counter))
+		handle := deduper.Once(add(counter))
 		var wg sync.WaitGroup
 		for range 50 {
-			wg.Go(func() { assert.NoError(t, handle(t.Context(), event("e-1"))) })
+			wg.Go(func() { assert.NoError(t, call(t.Context(), handle, "e-1")) })
 		}
 		wg.Wait()
 		assert.Equal(t, 1, d.count(t, "SELECT n FROM "+counter), "50 transactions with one key")
@@ -78,7 +83,7 @@ func TestTheEffectIsMadeOnceAtEachIsolationLevel(t *testing.T) {
 										return false, err
 									}
 								}
-								ok, err := deduper.InTx(t.Context(), tx, key)
+								ok, err := deduper.InTxKey(t.Context(), tx, key)
 								if err != nil || !ok {
 									return false, err
 								}
@@ -116,7 +121,7 @@ func TestATransactionWaitsForAnotherWithItsKey(t *testing.T) {
 				tx, err := d.db.BeginTx(t.Context(), nil)
 				require.NoError(t, err)
 				defer func() { _ = tx.Rollback() }()
-				first, err := deduper.InTx(t.Context(), tx, "key")
+				first, err := deduper.InTxKey(t.Context(), tx, "key")
 				require.NoError(t, err)
 				require.True(t, first)
 
@@ -127,7 +132,7 @@ func TestATransactionWaitsForAnotherWithItsKey(t *testing.T) {
 						close(second)
 						return
 					}
-					first, err := deduper.InTx(t.Context(), other, "key")
+					first, err := deduper.InTxKey(t.Context(), other, "key")
 					assert.NoError(t, err)
 					assert.NoError(t, other.Commit())
 					second <- first
@@ -159,7 +164,7 @@ func TestAWaitEndsWithTheContext(t *testing.T) {
 		tx, err := d.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback() }()
-		_, err = deduper.InTx(t.Context(), tx, "key")
+		_, err = deduper.InTxKey(t.Context(), tx, "key")
 		require.NoError(t, err)
 
 		ctx, cancel := context.WithCancel(t.Context())
@@ -169,7 +174,7 @@ func TestAWaitEndsWithTheContext(t *testing.T) {
 		defer func() { _ = other.Rollback() }()
 		began := time.Now()
 		time.AfterFunc(200*time.Millisecond, cancel)
-		_, err = deduper.InTx(ctx, other, "key")
+		_, err = deduper.InTxKey(ctx, other, "key")
 		require.Error(t, err)
 		assert.Less(t, time.Since(began), patience, "the engines themselves wait for 50 s or more")
 	})
@@ -185,17 +190,17 @@ func TestWhatIsRolledBackIsDoneByTheNext(t *testing.T) {
 				return err
 			}
 		}
-		require.ErrorIs(t, deduper.Once(sqldedupe.Key, fails(failure))(t.Context(), event("e-1")), failure)
-		require.True(t, receiver.IsDiscard(deduper.Once(sqldedupe.Key, fails(receiver.Discard(failure)))(t.Context(), event("e-1"))))
+		require.ErrorIs(t, call(t.Context(), deduper.Once(fails(failure)), "e-1"), failure)
+		require.True(t, receiver.IsDiscard(call(t.Context(), deduper.Once(fails(receiver.Discard(failure))), "e-1")))
 		require.Panics(t, func() {
-			_ = deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+			_ = call(t.Context(), deduper.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 				require.NoError(t, add(counter)(ctx, tx, e))
 				panic("after the effect")
-			})(t.Context(), event("e-1"))
+			}), "e-1")
 		})
 		assert.Equal(t, 0, d.count(t, "SELECT n FROM "+counter))
 		for range 3 {
-			require.NoError(t, deduper.Once(sqldedupe.Key, add(counter))(t.Context(), event("e-1")))
+			require.NoError(t, call(t.Context(), deduper.Once(add(counter)), "e-1"))
 		}
 		assert.Equal(t, 1, d.count(t, "SELECT n FROM "+counter))
 	})
@@ -206,7 +211,7 @@ func TestWhatAKilledConnectionLeftIsDoneByTheNext(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper, counter := d.ready(t), d.counter(t)
 		killed := false
-		handle := deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+		handle := deduper.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
 			if err := add(counter)(ctx, tx, e); err != nil || killed {
 				return err
 			}
@@ -214,10 +219,10 @@ func TestWhatAKilledConnectionLeftIsDoneByTheNext(t *testing.T) {
 			d.killConnection(t, tx)
 			return nil
 		})
-		require.Error(t, handle(t.Context(), event("e-1")), "the commit must fail")
+		require.Error(t, call(t.Context(), handle, "e-1"), "the commit must fail")
 		assert.Equal(t, 0, d.count(t, "SELECT n FROM "+counter))
-		require.NoError(t, handle(t.Context(), event("e-1")))
-		require.NoError(t, handle(t.Context(), event("e-1")))
+		require.NoError(t, call(t.Context(), handle, "e-1"))
+		require.NoError(t, call(t.Context(), handle, "e-1"))
 		assert.Equal(t, 1, d.count(t, "SELECT n FROM "+counter))
 	})
 }
@@ -230,47 +235,46 @@ func TestOnlyTroubleOfTheDatabaseIsTemporary(t *testing.T) {
 	child := counter + "_child"
 	d.exec(t, "CREATE TABLE "+child+" (n INT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
 	t.Cleanup(func() { _, _ = d.db.ExecContext(context.Background(), "DROP TABLE "+child) })
-	twice := deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+	twice := deduper.Once(func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+child+" VALUES (1), (1)")
 		return err
 	})
-	swallows := deduper.Once(sqldedupe.Key, func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+	swallows := deduper.Once(func(ctx context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
 		_, _ = tx.ExecContext(ctx, "SELECT 1/0")
 		return nil
 	})
 	ran := false
-	outlives := deduper.Once(sqldedupe.Key, func(ctx context.Context, _ *sql.Tx, _ *walletcrew.Event) error {
+	outlives := deduper.Once(func(ctx context.Context, _ *sql.Tx, _ *walletcrew.Event) error {
 		ran = true
 		<-ctx.Done()
 		return nil
 	})
-	commits := deduper.Once(sqldedupe.Key, func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error { return tx.Commit() })
-	late := func(_ context.Context, e *walletcrew.Event) (err error) {
+	commits := deduper.Once(func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error { return tx.Commit() })
+	late := func(ctx context.Context, e *walletcrew.Event) (err error) {
 		for wait := 200 * time.Millisecond; !ran; wait *= 2 { // until it is enough for the function to begin
-			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			ctx, cancel := context.WithTimeout(ctx, wait)
 			err = outlives(ctx, e)
 			cancel()
 		}
 		return err
 	}
 	for i, handle := range []receiver.HandlerFunc{twice, swallows, late, commits} {
-		err := handle(t.Context(), event(fmt.Sprint("own-", i)))
+		err := call(t.Context(), handle, fmt.Sprint("own-", i))
 		require.ErrorContains(t, err, "commit")
 		assert.False(t, receiver.IsTemporary(err), "the function is at fault: %v", err)
 	}
 
 	for _, key := range []string{"", "é", strings.Repeat("x", 513)} {
-		wrong := deduper.Once(func(*walletcrew.Event) (string, error) { return key, nil }, add(counter))
-		err := wrong(t.Context(), event("e-2"))
-		require.ErrorContains(t, err, "the key")
+		err := deduper.Once(add(counter))(receiver.WithKey(t.Context(), key), event("e-2"))
+		require.ErrorContains(t, err, "key")
 		assert.False(t, receiver.IsTemporary(err), "the key is wrong for good: %v", err)
 	}
 
-	killed := deduper.Once(sqldedupe.Key, func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
+	killed := deduper.Once(func(_ context.Context, tx *sql.Tx, _ *walletcrew.Event) error {
 		d.killConnection(t, tx)
 		return nil
 	})
-	err := killed(t.Context(), event("e-3"))
+	err := call(t.Context(), killed, "e-3")
 	require.Error(t, err)
 	assert.True(t, receiver.IsTemporary(err), "the connection broke: %v", err)
 	assert.Zero(t, d.count(t, "SELECT n FROM "+counter))
@@ -295,9 +299,9 @@ func (d *database) killConnection(t *testing.T, tx *sql.Tx) {
 func TestOnceRemovesWhatExpired(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
-		handle := deduper.Once(sqldedupe.Key, func(context.Context, *sql.Tx, *walletcrew.Event) error { return nil })
+		handle := deduper.Once(func(context.Context, *sql.Tx, *walletcrew.Event) error { return nil })
 		for i := range 600 {
-			require.NoError(t, handle(t.Context(), event(fmt.Sprint("e-", i))))
+			require.NoError(t, call(t.Context(), handle, fmt.Sprint("e-", i)))
 		}
 		assert.Less(t, d.count(t, "SELECT COUNT(*) FROM "+d.table), 200, "of 600 that expired at once, without a job")
 	})
@@ -306,61 +310,181 @@ func TestOnceRemovesWhatExpired(t *testing.T) {
 func TestRecordsExpireAfterTheRetention(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper, counter := d.ready(t, sqldedupe.WithRetention(100*time.Millisecond)), d.counter(t)
-		handle := deduper.Once(sqldedupe.Key, add(counter))
-		require.NoError(t, handle(t.Context(), event("e-1")))
+		handle := deduper.Once(add(counter))
+		require.NoError(t, call(t.Context(), handle, "e-1"))
 		time.Sleep(200 * time.Millisecond) // the server's time
-		require.NoError(t, handle(t.Context(), event("e-1")))
+		require.NoError(t, call(t.Context(), handle, "e-1"))
 		assert.Equal(t, 2, d.count(t, "SELECT n FROM "+counter))
 	})
 }
 
-// A key that is claimed is not done: InTx takes it, and the claim's token is outdated.
-func TestInTxTakesAKeyThatIsOnlyClaimed(t *testing.T) {
+// A handler claims an event, and its function records the event in a transaction, both with one Deduper: were they one row, the
+// transaction would take the handler's lease for another's, and the event would be lost.
+func TestRecordsAreApartFromLeases(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper := d.ready(t)
 		claim := claimed(t, deduper, "key", time.Minute)
 		tx, err := d.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
-		first, err := deduper.InTx(t.Context(), tx, "key")
+		defer func() { _ = tx.Rollback() }()
+		first, err := deduper.InTxKey(t.Context(), tx, "key")
 		require.NoError(t, err)
-		assert.True(t, first)
-		first, err = deduper.InTx(t.Context(), tx, "key")
+		assert.True(t, first, "claimed, and not recorded")
+		first, err = deduper.InTxKey(t.Context(), tx, "key")
 		require.NoError(t, err)
 		assert.False(t, first, "twice in one transaction")
+		if d.dialect != sqldedupe.SQLite { // where each writer waits for the one before
+			require.NoError(t, deduper.Release(t.Context(), "key", claim.Token), "the lease's row isn't locked")
+			claim = claimed(t, deduper, "key", time.Minute)
+		}
 		require.NoError(t, tx.Commit())
-		require.ErrorIs(t, deduper.Complete(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
-		require.ErrorIs(t, deduper.Release(t.Context(), "key", claim.Token), receiver.ErrLeaseLost)
+		assert.Equal(t, receiver.Held, state(t, deduper, "key"), "recorded, and not done for the handler")
+		require.NoError(t, deduper.Complete(t.Context(), "key", claim.Token))
 		assert.Equal(t, receiver.Done, state(t, deduper, "key"))
+
+		require.NoError(t, deduper.Complete(t.Context(), "done", claimed(t, deduper, "done", time.Minute).Token))
+		first, err = record(t, d, deduper, "done")
+		require.NoError(t, err)
+		assert.True(t, first, "done for a handler, and not recorded")
 	})
 }
 
-func TestKeysAreDifferentForDifferentEvents(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("x", 600)
-	seen := map[string]string{}
-	for _, scope := range []string{"", "-", "t", "shop", "Shop", "a/b", "a", long} {
-		for _, id := range []string{"1", "b/1", "/", "é", " ", long, long + "y"} {
-			what := fmt.Sprintf("%q %q", scope, id)
-			key, err := sqldedupe.KeyIn(scope)(event(id))
-			require.NoError(t, err)
-			assert.LessOrEqual(t, len(key), 512)
-			assert.True(t, strings.HasPrefix(key, "e/"), "apart from the handler's keys")
-			assert.Empty(t, seen[key], "%s has the key of", what)
-			seen[key] = what
-			for i := range len(key) {
-				assert.True(t, key[i] > ' ' && key[i] <= '~', "printable ASCII")
+// record calls InTxKey in a transaction of its own.
+func record(t *testing.T, d *database, deduper *sqldedupe.Deduper, key string) (first bool, err error) {
+	t.Helper()
+	tx, err := d.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	if first, err = deduper.InTxKey(t.Context(), tx, key); err != nil {
+		return first, err
+	}
+	return first, tx.Commit()
+}
+
+func TestOneDeduperMayBothClaimAndRecord(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		const events, deliveries = 10, 4
+		deduper, counter := d.ready(t), d.counter(t)
+		var failed sync.Map
+		handler := newHandler(t, deduper.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+			if err := add(counter)(ctx, tx, e); err != nil {
+				return err
+			}
+			if _, again := failed.LoadOrStore(e.ID, true); !again {
+				return errors.New("each event fails once")
+			}
+			return nil
+		}), receiver.WithDeduper(deduper))
+		var wg sync.WaitGroup
+		for i := range events * deliveries {
+			wg.Go(func() {
+				for t.Context().Err() == nil { // until 2xx, as the platform does
+					if deliver(handler, fmt.Sprint("e-", i%events)) == http.StatusNoContent {
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, events, d.count(t, "SELECT n FROM "+counter), "each event once")
+		assert.Equal(t, 2*events, d.count(t, "SELECT COUNT(*) FROM "+d.table), "a lease and a record each")
+	})
+}
+
+// The tenant is a header that isn't signed: another one makes no other event of a captured delivery.
+func TestACapturedDeliveryRunsOnceUnderWhateverTenant(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper, counter := d.ready(t), d.counter(t)
+		handler := newHandler(t, deduper.Once(add(counter)))
+		body := []byte(`{"__id":"e-1","passId":"p-1"}`)
+		for i := range 10 {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, walletcrewtest.NewRequest("/hook", secret, fmt.Sprint("t", i), walletcrew.EventPassCreated, body))
+			assert.Equal(t, http.StatusNoContent, w.Code)
+		}
+		assert.Equal(t, 1, d.count(t, "SELECT n FROM "+counter))
+	})
+}
+
+// Where each tenant has a secret, the secret says whose an id is.
+func TestTwoTenantsMayHaveEventsOfOneID(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper, counter := d.ready(t), d.counter(t)
+		v, err := verifier.New(verifier.SecretFunc(func(_ context.Context, tenant string) ([]walletcrew.Secret, error) {
+			return []walletcrew.Secret{secret + walletcrew.Secret(tenant)}, nil
+		}))
+		require.NoError(t, err)
+		handler := receiver.NewHandler(v, deduper.Once(add(counter)))
+		for _, tenant := range []string{"shop", "museum", "shop", "museum"} {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, walletcrewtest.NewRequest("/hook", secret+walletcrew.Secret(tenant), tenant, walletcrew.EventPassCreated, []byte(`{"__id":"e-1"}`)))
+			assert.Equal(t, http.StatusNoContent, w.Code)
+		}
+		assert.Equal(t, 2, d.count(t, "SELECT n FROM "+counter))
+	})
+}
+
+func TestANameSharesNothingWithAnotherInItsTable(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		d.ready(t)
+		counter := d.counter(t)
+		names := []string{"orders", "order", "orders.tx", "Orders", "orders-" + strings.Repeat("n", 57)}
+		keys := []string{"t/shop/e-1", "tx:t/shop/e-1", strings.Repeat("k", 512)}
+		for _, name := range names {
+			deduper, replica := d.named(t, d.db, name), d.named(t, d.connect(t), name)
+			for _, key := range keys {
+				claim := claimed(t, deduper, key, time.Minute)
+				require.ErrorIs(t, d.named(t, d.db, "mails").Complete(t.Context(), key, claim.Token), receiver.ErrLeaseLost, "the token of another name's lease")
+				assert.Equal(t, receiver.Held, state(t, replica, key))
+				require.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
+				assert.Equal(t, receiver.Done, state(t, replica, key))
+				for i, who := range []*sqldedupe.Deduper{deduper, replica} {
+					first, err := record(t, d, who, key)
+					require.NoError(t, err)
+					assert.Equal(t, i == 0, first, "%s, %s", name, key)
+				}
+			}
+			for range 2 { // an event that the receivers of all names get, twice
+				require.Equal(t, http.StatusNoContent, deliver(newHandler(t, deduper.Once(add(counter)), receiver.WithDeduper(replica)), "e-2"))
 			}
 		}
-	}
-	key, err := sqldedupe.Key(event("1"))
-	require.NoError(t, err)
-	assert.Equal(t, "e/shop/1", key)
-	for _, e := range []*walletcrew.Event{nil, event("")} {
-		_, err := sqldedupe.KeyIn("shop")(e)
+		assert.Equal(t, len(names), d.count(t, "SELECT n FROM "+counter), "once for each name")
+		assert.Equal(t, len(names)*(2*len(keys)+2), d.count(t, "SELECT COUNT(*) FROM "+d.table))
+	})
+}
+
+// Nothing tells whether such an event was done before.
+func TestWithoutAKeyNothingIsDone(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) {
+		deduper, counter := d.ready(t), d.counter(t)
+		handle := deduper.Once(add(counter))
+		for range 2 {
+			for _, e := range []*walletcrew.Event{nil, event("")} {
+				err := handle(t.Context(), e)
+				require.ErrorIs(t, err, sqldedupe.ErrNoID)
+				require.ErrorContains(t, err, "the event has no __id")
+				assert.False(t, receiver.IsTemporary(err))
+				assert.False(t, receiver.IsDiscard(err))
+			}
+			assert.Equal(t, http.StatusInternalServerError, deliver(newHandler(t, handle), ""), "it is delivered again, and not dropped")
+		}
+		err := handle(t.Context(), event("e-1"))
 		require.ErrorIs(t, err, sqldedupe.ErrNoID)
-	}
-	_, err = sqldedupe.Key(nil)
-	require.ErrorIs(t, err, sqldedupe.ErrNoID)
+		require.ErrorContains(t, err, "receiver.WithKey", "what is missing is the key, and what sets it is named")
+
+		tx, err := d.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback() }()
+		_, err = deduper.InTx(t.Context(), tx)
+		require.ErrorIs(t, err, sqldedupe.ErrNoID)
+		first, err := deduper.InTx(receiver.WithKey(t.Context(), "-/e-1"), tx)
+		require.NoError(t, err)
+		assert.True(t, first)
+		first, err = deduper.InTxKey(t.Context(), tx, "-/e-1")
+		require.NoError(t, err)
+		assert.False(t, first, "InTx goes by the context's key")
+		assert.Zero(t, d.count(t, "SELECT n FROM "+counter))
+	})
 }
 
 const secret walletcrew.Secret = "the secret of the tests of sqldedupe"
@@ -384,8 +508,8 @@ func TestDuplicatesThroughTheHandlerMakeOneEffect(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper, counter := d.ready(t), d.counter(t)
 		var handlers []http.Handler // two replicas; one also claims first
-		handlers = append(handlers, newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter))))
-		handlers = append(handlers, newHandler(t, deduper.Once(sqldedupe.KeyIn("shop"), add(counter)), receiver.WithDeduper(deduper)))
+		handlers = append(handlers, newHandler(t, deduper.Once(add(counter))))
+		handlers = append(handlers, newHandler(t, deduper.Once(add(counter)), receiver.WithDeduper(deduper)))
 		var wg sync.WaitGroup
 		for i := range 60 {
 			wg.Go(func() {

@@ -144,7 +144,7 @@ func (c config) work(ctx context.Context, nc *nats.Conn) error {
 	return errors.Join(failed[:]...)
 }
 
-// receiver verifies what comes, and answers 2xx once it is in the stream.
+// receive verifies what comes, and answers 2xx once it is in the stream.
 func receive(ctx context.Context, stream *jetstream.Stream, source verifier.SecretSource, listener net.Listener) error {
 	publisher, err := jetstream.NewPublisher(ctx, stream)
 	if err != nil {
@@ -154,25 +154,25 @@ func receive(ctx context.Context, stream *jetstream.Stream, source verifier.Secr
 	if err != nil {
 		return err
 	}
+	handler := receiver.NewHandler(v, publisher.Handle)
 	mux := http.NewServeMux()
-	mux.Handle("/webhooks/walletcrew", receiver.NewHandler(v, publisher.Handle))
+	mux.Handle("/webhooks/walletcrew", handler)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	defer context.AfterFunc(ctx, func() {
-		defer close(ended)
 		wait, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		_ = server.Shutdown(wait)
+		ended <- errors.Join(server.Shutdown(wait), handler.Shutdown(wait))
 	})()
 	log.Printf("receiver: at http://%s/webhooks/walletcrew", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	<-ended // what was under way has been answered
-	return nil
+	return <-ended // what was under way has been published and answered
 }
 
-// worker handles what is in the stream. This is where your code goes.
+// worker handles what is in the stream. This is where your code goes. An event may come to it more than once: for an effect that must
+// happen once, put the function into sqldedupe's Once, which finds the event's key in its context.
 func worker(ctx context.Context, stream *jetstream.Stream, observe func(context.Context, jetstream.Outcome)) error {
 	mux := receiver.NewMux()
 	receiver.On(mux, func(_ context.Context, e *walletcrew.Event, d *walletcrew.PassInstalled) error {

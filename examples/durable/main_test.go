@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"net/http"
 	"os"
@@ -64,6 +65,26 @@ func TestTheDemoEndsByItself(t *testing.T) {
 	out.has(t, "done: 3 handled, 1 discarded, of 5 deliveries of 4 events")
 }
 
+// deliver sends a delivery, and wants it accepted.
+func deliver(t *testing.T, endpoint string, secret walletcrew.Secret, tenant, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(secret, []byte(body)))
+	r.Header.Set(walletcrew.HeaderEventName, "Pass:Installed")
+	r.Header.Set(walletcrew.HeaderTenantID, tenant)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Fatal(resp.Status)
+	}
+}
+
 // The roles, each as its own process would run it.
 func TestThreeRoles(t *testing.T) {
 	out := capture(t)
@@ -84,22 +105,7 @@ func TestThreeRoles(t *testing.T) {
 	}
 	c.nats = begin("stream", `stream: at (\S+)`)
 	endpoint := begin("receiver", `receiver: at (\S+)`)
-	body := `{"__id":"1","passId":"p-1","device":"apple"}`
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(c.secret, []byte(body)))
-	r.Header.Set(walletcrew.HeaderEventName, "Pass:Installed")
-	r.Header.Set(walletcrew.HeaderTenantID, "acme")
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusNoContent {
-		t.Fatal(resp.Status)
-	}
+	deliver(t, endpoint, c.secret, "acme", `{"__id":"1","passId":"p-1","device":"apple"}`)
 
 	working, stop := context.WithCancel(ctx)
 	c.role = "worker"
@@ -112,6 +118,50 @@ func TestThreeRoles(t *testing.T) {
 	}
 	cancel()
 	roles.Wait()
+}
+
+// A sender who has captured one delivery can write any tenant into its header, which isn't signed. That must not fill the disk.
+func TestACapturedDeliveryIsOneMessageUnderWhateverTenant(t *testing.T) {
+	out := capture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var roles sync.WaitGroup
+	defer roles.Wait()
+	defer cancel()
+	c := config{listen: "127.0.0.1:0", data: t.TempDir(), secret: "a-secret"}
+	begin := func(role, address string) {
+		c := c
+		c.role, c.nats = role, address
+		roles.Go(func() {
+			if err := c.run(ctx); err != nil {
+				t.Errorf("%s: %v", role, err)
+			}
+		})
+	}
+	begin("stream", "nats://127.0.0.1:0")
+	address := out.has(t, `stream: at (\S+)`)
+	begin("receiver", address)
+	endpoint := out.has(t, `receiver: at (\S+)`)
+	body := `{"__id":"1","x":"` + strings.Repeat("x", 200<<10) + `"}`
+	for i := range 20 {
+		deliver(t, endpoint, c.secret, fmt.Sprint("t", i), body)
+	}
+	nc, err := jetstream.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := js.StreamInfo("WALLETCREW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.State.Msgs != 1 {
+		t.Errorf("20 deliveries of one body are %d messages, %d bytes", info.State.Msgs, info.State.Bytes)
+	}
 }
 
 func TestWhatIsMissingIsSaid(t *testing.T) {

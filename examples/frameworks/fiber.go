@@ -2,6 +2,7 @@ package frameworks
 
 import (
 	"bytes"
+	"net/url"
 	"strings"
 
 	"github.com/gofiber/fiber/v3"
@@ -16,11 +17,15 @@ func Fiber(v *verifier.Verifier, handle receiver.HandlerFunc) *fiber.App {
 	app := fiber.New()
 	app.Post("/webhooks/walletcrew", func(c fiber.Ctx) error {
 		header := func(name string) string { return strings.Clone(c.Get(name)) }
-		event, err := v.EventFrom(c.Context(), header, bytes.Clone(c.BodyRaw()))
+		delivery, err := v.DeliveryFrom(c.Context(), header, bytes.Clone(c.BodyRaw()))
 		if err != nil {
 			return c.SendStatus(verifier.StatusCode(err))
 		}
-		if err := handle(c.Context(), event); err != nil && !receiver.IsDiscard(err) {
+		ctx, event := c.Context(), delivery.Event
+		if event.ID != "" { // what the adapters know an event by; receiver.NewHandler sets it by itself
+			ctx = receiver.WithKey(ctx, delivery.Scope+"/"+url.PathEscape(event.ID))
+		}
+		if err := handle(ctx, event); err != nil && !receiver.IsDiscard(err) {
 			return c.SendStatus(fiber.StatusInternalServerError) // asks for the event again
 		}
 		return c.SendStatus(fiber.StatusNoContent)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,6 +163,27 @@ func TestEachFrameworkAsksAgainForWhatFailedAndNotForWhatWasDiscarded(t *testing
 			r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
 			assert.Equal(t, want, send(t, r), "%s: the function returned %v", name, result)
 		}
+	}
+}
+
+// The adapters know an event by its key, and would take one without for an event that has no "__id".
+func TestEachFrameworkGivesTheFunctionTheEventsKey(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	for name, send := range receivers(t, func(ctx context.Context, _ *walletcrew.Event) error {
+		keys = append(keys, receiver.Key(ctx))
+		return nil
+	}) {
+		keys = nil
+		for _, id := range []string{"e-1", "é /", ""} {
+			for _, tenant := range []string{"acme", "another"} {
+				body, err := json.Marshal(map[string]string{"__id": id})
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusNoContent, send(t, walletcrewtest.NewRequest(target, secret, tenant, walletcrew.EventPassInstalled, body)), name)
+			}
+		}
+		// The first delivery of each alone where the handler has a deduper.
+		assert.Equal(t, []string{"-/e-1", "-/%C3%A9%20%2F", ""}, slices.Compact(keys), name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // LambdaV1 is for a REST API (payload format 1.0), where headers keep the sender's case: lambda.Start(LambdaV1(v, handle)).
-// It keeps nothing between two calls, so deduplicate in handle, in a database.
+// It keeps nothing between two calls, so deduplicate in handle, in a database: sqldedupe's Once finds the event's key in the context.
 func LambdaV1(v *verifier.Verifier, handle receiver.HandlerFunc) func(context.Context, events.APIGatewayProxyRequest) (events.APIGatewayProxyResponse, error) {
 	return func(ctx context.Context, r events.APIGatewayProxyRequest) (events.APIGatewayProxyResponse, error) {
 		return events.APIGatewayProxyResponse{StatusCode: receive(ctx, v, handle, r.Headers, r.Body, r.IsBase64Encoded)}, nil
@@ -38,9 +39,13 @@ func receive(ctx context.Context, v *verifier.Verifier, handle receiver.HandlerF
 	for name, value := range headers {
 		header.Set(name, value) // in whatever case it came
 	}
-	event, err := v.EventFrom(ctx, header.Get, body)
+	delivery, err := v.DeliveryFrom(ctx, header.Get, body)
 	if err != nil {
 		return verifier.StatusCode(err)
+	}
+	event := delivery.Event
+	if event.ID != "" { // what the adapters know an event by; receiver.NewHandler sets it by itself
+		ctx = receiver.WithKey(ctx, delivery.Scope+"/"+url.PathEscape(event.ID))
 	}
 	if err := handle(ctx, event); err != nil && !receiver.IsDiscard(err) {
 		return http.StatusInternalServerError // asks for the event again

@@ -23,7 +23,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -56,17 +55,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	var running sync.WaitGroup
-	return serve(ctx, logger, listener, routes(v, counted(&running, handlers(logger)), logger), subscribe, &running)
-}
-
-// counted lets the shutdown know of functions that go on after their delivery was answered: it took too long, or the sender hung up.
-func counted(running *sync.WaitGroup, fn receiver.HandlerFunc) receiver.HandlerFunc {
-	return func(ctx context.Context, e *walletcrew.Event) error {
-		running.Add(1)
-		defer running.Done()
-		return fn(ctx, e)
-	}
+	return serve(ctx, logger, listener, webhooks(v, handlers(logger), logger), subscribe)
 }
 
 // secrets takes them from the environment, or from the API. Subscribe keeps the webhook in order, if there is an endpoint to
@@ -149,26 +138,28 @@ func handlers(logger *slog.Logger) receiver.HandlerFunc {
 	return mux.Handle
 }
 
-func routes(v *verifier.Verifier, fn receiver.HandlerFunc, logger *slog.Logger) http.Handler {
-	mux := http.NewServeMux()
+func webhooks(v *verifier.Verifier, fn receiver.HandlerFunc, logger *slog.Logger) *receiver.Handler {
 	// One replica: memory is enough. Several share a deduper: adapters/redisdedupe, adapters/sqldedupe.
-	mux.Handle("/webhooks/walletcrew", receiver.NewHandler(v, fn,
+	return receiver.NewHandler(v, fn,
 		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)),
 		receiver.WithLogger(logger),
 		receiver.WithObserver(func(ctx context.Context, o receiver.Outcome) {
 			// The place for metrics: o.Result is made for a label.
 			logger.DebugContext(ctx, "delivery", "result", o.Result, "status", o.Status, "bytes", o.Bytes, "took", o.Verify+o.Decode+o.Function)
-		})))
+		}))
+}
+
+func routes(webhooks http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/webhooks/walletcrew", webhooks)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	return mux
 }
 
 // serve subscribes when it listens, so that the first delivery finds it, and ends when ctx does, after what is in flight.
-func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, handler http.Handler,
-	subscribe func(context.Context) error, running *sync.WaitGroup,
-) error {
+func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, webhooks *receiver.Handler, subscribe func(context.Context) error) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           routes(webhooks),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      40 * time.Second, // over the handler's 25 s
@@ -193,13 +184,6 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, hand
 	logger.Info("shutting down")
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second) // not ctx: the goroutine above reads that
 	defer cancel()
-	err = errors.Join(err, server.Shutdown(grace))
-	late := make(chan struct{})
-	go func() { running.Wait(); close(late) }()
-	select {
-	case <-late:
-	case <-grace.Done():
-		err = errors.Join(err, errors.New("a function is still running"))
-	}
-	return err
+	// First the server, so that no delivery comes in; then the handler, which knows of functions that the server doesn't wait for.
+	return errors.Join(err, server.Shutdown(grace), webhooks.Shutdown(grace))
 }

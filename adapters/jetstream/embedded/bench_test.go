@@ -26,6 +26,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
@@ -187,7 +188,7 @@ func BenchmarkSizes(b *testing.B) {
 			e, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, installed(i))
 			if err == nil {
 				e.TenantID = "acme"
-				err = p.Handle(b.Context(), e)
+				err = p.Handle(suite.Keyed(b.Context(), e), e)
 			}
 			if err != nil {
 				b.Error(err)

@@ -96,7 +96,8 @@ func TestTheStreamOutlivesTheServer(t *testing.T) {
 		p, err := jetstream.NewPublisher(t.Context(), stream)
 		require.NoError(t, err)
 		for _, id := range ids {
-			require.NoError(t, p.Handle(t.Context(), suite.Event(t, "acme", "Pass:Created", `{"__id":"`+id+`"}`)))
+			e := suite.Event(t, "acme", "Pass:Created", `{"__id":"`+id+`"}`)
+			require.NoError(t, p.Handle(suite.Keyed(t.Context(), e), e))
 		}
 		return stream
 	}

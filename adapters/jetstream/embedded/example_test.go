@@ -2,12 +2,18 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
 // Stream, receiver and worker in one process. Events that were handed over are on disk, and wait there for the worker.
@@ -15,7 +21,7 @@ func ExampleStart() {
 	if err := handOneOver(); err != nil {
 		fmt.Println(err)
 	}
-	// Output: worker: Pass:Installed of acme: {"__id":"1","passId":"p-1001"}
+	// Output: worker: Pass:Installed of acme, key -/1: {"__id":"1","passId":"p-1001"}
 }
 
 func handOneOver() error {
@@ -46,17 +52,22 @@ func handOneOver() error {
 	if err != nil {
 		return err
 	}
-	e, err := walletcrew.ParseEvent("Pass:Installed", []byte(`{"__id":"1","passId":"p-1001"}`)) // the verifier does this
+	v, err := verifier.New(verifier.Static("the webhook's signatureSecret"))
 	if err != nil {
 		return err
 	}
-	e.TenantID = "acme"
-	if err := publisher.Handle(ctx, e); err != nil { // as a receiver.HandlerFunc
-		return err
+	handler := receiver.NewHandler(v, publisher.Handle)
+	for range 2 { // the platform delivers at least once: the stream keeps one
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, walletcrewtest.NewRequest("/webhooks/walletcrew", "the webhook's signatureSecret", "acme",
+			walletcrew.EventPassInstalled, []byte(`{"__id":"1","passId":"p-1001"}`)))
+		if w.Code != http.StatusNoContent {
+			return errors.New(w.Body.String())
+		}
 	}
 
-	consumer, err := jetstream.NewConsumer(ctx, stream, func(_ context.Context, e *walletcrew.Event) error {
-		fmt.Printf("worker: %s of %s: %s\n", e.Name, e.TenantID, e.Raw)
+	consumer, err := jetstream.NewConsumer(ctx, stream, func(ctx context.Context, e *walletcrew.Event) error {
+		fmt.Printf("worker: %s of %s, key %s: %s\n", e.Name, e.TenantID, receiver.Key(ctx), e.Raw)
 		cancel() // one is enough here
 		return nil
 	}, jetstream.ConsumerConfig{})

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
@@ -36,6 +38,10 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"EveryEventComesOutAsItWentIn":                  everyEvent,
 		"OddNamesAndTenantsComeOutAsTheyWentIn":         oddNames,
 		"ADuplicateIsDropped":                           duplicates,
+		"ACapturedBodyIsOneEventUnderWhateverTenant":    replays,
+		"TheKeyIsTheSameInTheWorker":                    keys,
+		"AnEventWithoutAKeyIsNoDuplicate":               withoutKey,
+		"AKeyThatCantBeOneIsRefused":                    wrongKeys,
 		"AnAcknowledgedEventIsInTheStream":              stored,
 		"AnEventThatIsTooLargeIsAnError":                tooLarge,
 		"AFailureComesAgainAfterTheBackOff":             backOff,
@@ -120,6 +126,11 @@ func Event(t testing.TB, tenant string, name walletcrew.EventName, body string) 
 	return e
 }
 
+// Keyed is the context that a handler with a secret for each tenant would call its function with.
+func Keyed(ctx context.Context, e *walletcrew.Event) context.Context {
+	return receiver.WithKey(ctx, dedupekey.Of("t/"+url.PathEscape(e.TenantID), e.ID))
+}
+
 // fixture is a stream with its publisher, and the outcomes of the consumers that are run on it.
 type fixture struct {
 	t         *testing.T
@@ -148,7 +159,8 @@ func setUp(t *testing.T, nc *nats.Conn, change ...func(*jetstream.StreamConfig))
 
 func (f *fixture) publish(tenant string, name walletcrew.EventName, body string) {
 	f.t.Helper()
-	require.NoError(f.t, f.publisher.Handle(f.t.Context(), Event(f.t, tenant, name, body)))
+	e := Event(f.t, tenant, name, body)
+	require.NoError(f.t, f.publisher.Handle(Keyed(f.t.Context(), e), e))
 }
 
 // run starts a consumer; end ends it, and returns what Run did.
@@ -302,6 +314,152 @@ func duplicates(t *testing.T, nc *nats.Conn) {
 	assert.Zero(t, f.left(f.cfg.Name), "an event that was handled already is a duplicate within the window")
 }
 
+// handler is a receiver whose publisher is wrapped. Deliver sends a body that is signed, and returns the status.
+func (f *fixture) handler(wrap func(receiver.HandlerFunc) receiver.HandlerFunc) (deliver func(tenant, body string) int) {
+	f.t.Helper()
+	const secret = walletcrew.Secret("a-secret")
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(f.t, err)
+	h := receiver.NewHandler(v, wrap(f.publisher.Handle), receiver.WithLogger(Quiet))
+	return func(tenant, body string) int {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(secret, []byte(body)))
+		r.Header.Set(walletcrew.HeaderEventName, "Pass:Installed")
+		r.Header.Set(walletcrew.HeaderTenantID, tenant)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+}
+
+// With verifier.Static nothing vouches for the tenant. A sender who has captured one delivery could fill the stream with it.
+func replays(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	deliver := f.handler(func(publish receiver.HandlerFunc) receiver.HandlerFunc { return publish })
+	body := `{"__id":"0b9d3a52","passId":"p-1","x":"` + strings.Repeat("x", 200<<10) + `"}`
+	for i := range 50 {
+		assert.Equal(t, http.StatusNoContent, deliver(fmt.Sprint("t", i), body))
+	}
+	assert.Equal(t, 1, f.left(f.cfg.Name), "50 deliveries of one body are one message")
+	var runs atomic.Int32
+	f.run(func(context.Context, *walletcrew.Event) error { runs.Add(1); return nil }, jetstream.ConsumerConfig{})
+	assert.Equal(t, "t0", f.outcome().Event.TenantID)
+	f.emptiesItself()
+	for i := range 50 {
+		assert.Equal(t, http.StatusNoContent, deliver(fmt.Sprint("t", i), body))
+	}
+	assert.Zero(t, f.left(f.cfg.Name), "also after it was handled")
+	assert.EqualValues(t, 1, runs.Load())
+}
+
+// From the function that publishes to the worker's, and to the worker's again when its dead letter was put back.
+func keys(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	inReceiver := make(chan string, 1)
+	deliver := f.handler(func(publish receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			inReceiver <- receiver.Key(ctx)
+			return publish(ctx, e)
+		}
+	})
+	inWorker := make(chan string, 1)
+	var works atomic.Bool
+	observed := make(chan string, 10)
+	f.run(func(ctx context.Context, _ *walletcrew.Event) error {
+		inWorker <- receiver.Key(ctx)
+		if works.Load() {
+			return nil
+		}
+		return errors.New("a bug")
+	}, jetstream.ConsumerConfig{MaxTries: 1, Observer: func(ctx context.Context, _ jetstream.Outcome) { observed <- receiver.Key(ctx) }})
+	for _, id := range []string{"0b9d3a52", "a.b c/d%", "é*>", strings.Repeat("z", 3000)} {
+		works.Store(false)
+		require.Equal(t, http.StatusNoContent, deliver("acme", `{"__id":"`+id+`"}`))
+		want := <-inReceiver
+		require.NotEmpty(t, want)
+		assert.Equal(t, want, <-inWorker)
+		assert.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+		assert.Equal(t, want, <-observed, "the observer's context has it, too")
+		dead := f.deadLetters()
+		require.Len(t, dead, 1)
+		assert.Equal(t, want, dead[0].Key)
+		works.Store(true)
+		require.NoError(t, dead[0].Redrive(t.Context()))
+		assert.Equal(t, want, <-inWorker, "after the dead letter was put back")
+		assert.Equal(t, jetstream.Handled, f.outcome().Result)
+		<-observed
+	}
+	f.emptiesItself()
+}
+
+func withoutKey(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	deliver := f.handler(func(publish receiver.HandlerFunc) receiver.HandlerFunc { return publish })
+	for range 2 {
+		assert.Equal(t, http.StatusNoContent, deliver("acme", `{"passId":"p-1"}`), "without an __id")
+		require.NoError(t, f.publisher.Handle(t.Context(), Event(t, "acme", "Pass:Installed", `{"__id":"1"}`)), "outside of a handler")
+	}
+	require.Equal(t, 4, f.left(f.cfg.Name))
+	s, err := f.js.Stream(t.Context(), f.cfg.Name)
+	require.NoError(t, err)
+	m, err := s.GetLastMsgForSubject(t.Context(), f.cfg.Prefix+".acme.Pass.Installed")
+	require.NoError(t, err)
+	assert.Empty(t, m.Header.Get("Nats-Msg-Id"))
+	assert.NotContains(t, m.Header, jetstream.HeaderKey)
+
+	seen := make(chan string, 4)
+	c, err := jetstream.NewConsumer(t.Context(), f.stream, func(ctx context.Context, _ *walletcrew.Event) error {
+		seen <- receiver.Key(ctx)
+		return nil
+	}, jetstream.ConsumerConfig{Logger: Quiet})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(receiver.WithKey(context.Background(), "-/of-another-event"))
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	for range 4 {
+		assert.Empty(t, <-seen, "what Run's own context holds is no key of this event")
+	}
+	cancel()
+	assert.NoError(t, <-ended)
+}
+
+func wrongKeys(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	e := Event(t, "acme", "Pass:Created", `{"__id":"1"}`)
+	wrong := []string{"a b", "é", "x\r\nNats-Rollup: all", "\x00", "\x7f", "\xff", strings.Repeat("k", 513)}
+	for _, key := range wrong {
+		err := f.publisher.Handle(receiver.WithKey(t.Context(), key), e)
+		require.ErrorContains(t, err, "deduplication key", "%q", key)
+		assert.False(t, receiver.IsTemporary(err), "to try again doesn't help")
+	}
+	require.Zero(t, f.left(f.cfg.Name))
+	longest := strings.Repeat("~", 512)
+	require.NoError(t, f.publisher.Handle(receiver.WithKey(t.Context(), longest), e))
+
+	// A program that publishes by hand can write anything.
+	for _, key := range []string{"", "a b", "é", strings.Repeat("k", 513)} {
+		m := nats.NewMsg(f.cfg.Prefix + ".acme.Pass.Created")
+		m.Header[jetstream.HeaderKey] = []string{key}
+		m.Data = []byte(`{"__id":"1"}`)
+		_, err := f.js.PublishMsg(t.Context(), m)
+		require.NoError(t, err)
+	}
+	called := make(chan string, 10)
+	f.run(func(ctx context.Context, _ *walletcrew.Event) error {
+		called <- receiver.Key(ctx)
+		return nil
+	}, jetstream.ConsumerConfig{Concurrency: 1})
+	assert.Equal(t, jetstream.Handled, f.outcome().Result)
+	for range 4 {
+		o := f.outcome()
+		assert.Equal(t, jetstream.DeadLettered, o.Result)
+		assert.ErrorContains(t, o.Err, jetstream.HeaderKey)
+	}
+	assert.Equal(t, longest, <-called)
+	assert.Empty(t, called)
+	f.emptiesItself()
+}
+
 func stored(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc)
 	s, err := f.js.Stream(t.Context(), f.cfg.Name)
@@ -315,7 +473,8 @@ func stored(t *testing.T, nc *nats.Conn) {
 		assert.Equal(t, "Pass:Installed", m.Header.Get(jetstream.HeaderEvent))
 		assert.Equal(t, "acme", m.Header.Get(jetstream.HeaderTenant))
 		assert.Equal(t, fmt.Sprintf("e-%d", i), m.Header.Get(jetstream.HeaderID))
-		assert.Equal(t, fmt.Sprintf("acme.e-%d", i), m.Header.Get("Nats-Msg-Id"))
+		assert.Equal(t, fmt.Sprintf("t/acme/e-%d", i), m.Header.Get(jetstream.HeaderKey))
+		assert.Equal(t, fmt.Sprintf("t/acme/e-%d", i), m.Header.Get("Nats-Msg-Id"))
 	}
 	assert.Error(t, f.publisher.Handle(t.Context(), &walletcrew.Event{Name: "Pass:Created"}), "an event without a body is a mistake")
 	assert.Error(t, f.publisher.Handle(t.Context(), nil))
