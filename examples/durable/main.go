@@ -157,7 +157,13 @@ func receive(ctx context.Context, stream *jetstream.Stream, source verifier.Secr
 	handler := receiver.NewHandler(v, publisher.Handle)
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/walletcrew", handler)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      40 * time.Second, // over the handler's 25 s
+		IdleTimeout:       2 * time.Minute,
+	}
 	ended := make(chan error, 1)
 	defer context.AfterFunc(ctx, func() {
 		wait, cancel := context.WithTimeout(context.Background(), 30*time.Second)

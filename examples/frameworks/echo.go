@@ -19,10 +19,7 @@ func Echo(v *verifier.Verifier, handle receiver.HandlerFunc) http.Handler {
 		if !ok {
 			return echo.ErrInternalServerError // the middleware isn't there
 		}
-		if err := handle(ctx, event); err != nil && !receiver.IsDiscard(err) {
-			return echo.ErrInternalServerError.WithInternal(err) // asks for the event again
-		}
-		return c.NoContent(http.StatusNoContent)
+		return c.NoContent(verifier.StatusCode(handle(ctx, event)))
 	}, echo.WrapMiddleware(v.Middleware))
 	return e
 }

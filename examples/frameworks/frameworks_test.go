@@ -47,7 +47,7 @@ func receivers(t *testing.T, handle receiver.HandlerFunc) map[string]sender {
 			return w.Code
 		}
 	}
-	app, v1, v2 := Fiber(v, handle), LambdaV1(v, handle), LambdaV2(v, handle)
+	app, v1, v2, alb := Fiber(v, handle), LambdaV1(v, handle), LambdaV2(v, handle), LambdaALB(v, handle)
 	lambda1 := func(spell func(string) string, isBase64 bool) sender {
 		return func(t *testing.T, r *http.Request) int {
 			resp, err := v1(r.Context(), events.APIGatewayProxyRequest{
@@ -61,7 +61,24 @@ func receivers(t *testing.T, handle receiver.HandlerFunc) map[string]sender {
 		return func(t *testing.T, r *http.Request) int {
 			resp, err := v2(r.Context(), events.APIGatewayV2HTTPRequest{
 				Headers: headersOf(r, strings.ToLower), Body: bodyOf(t, r, isBase64), IsBase64Encoded: isBase64,
+				RequestContext: events.APIGatewayV2HTTPRequestContext{HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: r.Method}},
 			})
+			require.NoError(t, err)
+			return resp.StatusCode
+		}
+	}
+	lambdaALB := func(multi bool) sender {
+		return func(t *testing.T, r *http.Request) int {
+			request := events.ALBTargetGroupRequest{HTTPMethod: r.Method, Body: bodyOf(t, r, true), IsBase64Encoded: true}
+			if multi {
+				request.MultiValueHeaders = map[string][]string{}
+				for name, values := range r.Header {
+					request.MultiValueHeaders[strings.ToLower(name)] = values
+				}
+			} else {
+				request.Headers = headersOf(r, strings.ToLower)
+			}
+			resp, err := alb(r.Context(), request)
 			require.NoError(t, err)
 			return resp.StatusCode
 		}
@@ -83,6 +100,8 @@ func receivers(t *testing.T, handle receiver.HandlerFunc) map[string]sender {
 		"Lambda, API Gateway v1, headers in any case": lambda1(strings.ToUpper, false),
 		"Lambda, API Gateway v2":                      lambda2(false),
 		"Lambda, API Gateway v2, base64":              lambda2(true),
+		"Lambda, load balancer":                       lambdaALB(false),
+		"Lambda, load balancer, multi-value headers":  lambdaALB(true),
 	}
 }
 
@@ -158,7 +177,9 @@ func TestEachFrameworkTellsAGoodDeliveryFromABadOne(t *testing.T) {
 func TestEachFrameworkAsksAgainForWhatFailedAndNotForWhatWasDiscarded(t *testing.T) {
 	t.Parallel()
 	errFailed := errors.New("the database is down")
-	for want, result := range map[int]error{http.StatusInternalServerError: errFailed, http.StatusNoContent: receiver.Discard(errFailed)} {
+	for want, result := range map[int]error{
+		http.StatusInternalServerError: errFailed, http.StatusNoContent: receiver.Discard(errFailed), http.StatusServiceUnavailable: receiver.Temporary(errFailed),
+	} {
 		for name, send := range receivers(t, func(context.Context, *walletcrew.Event) error { return result }) {
 			r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
 			assert.Equal(t, want, send(t, r), "%s: the function returned %v", name, result)
@@ -195,7 +216,31 @@ func TestABodyThatIsNoBase64IsABadRequest(t *testing.T) {
 		assert.Fail(t, "the function was called")
 		return nil
 	}
-	resp, err := LambdaV2(v, handle)(t.Context(), events.APIGatewayV2HTTPRequest{Body: "{}", IsBase64Encoded: true})
+	resp, err := LambdaV2(v, handle)(t.Context(), events.APIGatewayV2HTTPRequest{
+		Body: "{}", IsBase64Encoded: true,
+		RequestContext: events.APIGatewayV2HTTPRequestContext{HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: http.MethodPost}},
+	})
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+}
+
+func TestEachFrameworkTakesNothingButAPOST(t *testing.T) {
+	t.Parallel()
+	for name, send := range receivers(t, func(context.Context, *walletcrew.Event) error { assert.Fail(t, "it was called"); return nil }) {
+		r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
+		r.Method = http.MethodGet
+		assert.Contains(t, []int{http.StatusMethodNotAllowed, http.StatusNotFound}, send(t, r), name)
+	}
+}
+
+// Lambda ends its function's process by itself, and asks again.
+func TestAPanicOfTheFunctionEndsNoServer(t *testing.T) {
+	t.Parallel()
+	for name, send := range receivers(t, func(context.Context, *walletcrew.Event) error { panic("boom") }) {
+		if strings.HasPrefix(name, "Lambda") || name == "echo" { // net/http's server recovers what echo lets through
+			continue
+		}
+		r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
+		assert.Equal(t, http.StatusInternalServerError, send(t, r), name)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
-	"net/url"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -16,39 +15,60 @@ import (
 // It keeps nothing between two calls, so deduplicate in handle, in a database: sqldedupe's Once finds the event's key in the context.
 func LambdaV1(v *verifier.Verifier, handle receiver.HandlerFunc) func(context.Context, events.APIGatewayProxyRequest) (events.APIGatewayProxyResponse, error) {
 	return func(ctx context.Context, r events.APIGatewayProxyRequest) (events.APIGatewayProxyResponse, error) {
-		return events.APIGatewayProxyResponse{StatusCode: receive(ctx, v, handle, r.Headers, r.Body, r.IsBase64Encoded)}, nil
+		call := call{r.HTTPMethod, r.Headers, r.MultiValueHeaders, r.Body, r.IsBase64Encoded}
+		return events.APIGatewayProxyResponse{StatusCode: call.receive(ctx, v, handle)}, nil
 	}
 }
 
 // LambdaV2 is for an HTTP API or a function URL (payload format 2.0), where headers are in lower case.
 func LambdaV2(v *verifier.Verifier, handle receiver.HandlerFunc) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 	return func(ctx context.Context, r events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
-		return events.APIGatewayV2HTTPResponse{StatusCode: receive(ctx, v, handle, r.Headers, r.Body, r.IsBase64Encoded)}, nil
+		call := call{r.RequestContext.HTTP.Method, r.Headers, nil, r.Body, r.IsBase64Encoded}
+		return events.APIGatewayV2HTTPResponse{StatusCode: call.receive(ctx, v, handle)}, nil
 	}
 }
 
-func receive(ctx context.Context, v *verifier.Verifier, handle receiver.HandlerFunc, headers map[string]string, text string, isBase64 bool) int {
-	body := []byte(text)
-	if isBase64 {
+// LambdaALB is for a function behind an Application Load Balancer, which sends headers with all their values if its target group says so.
+func LambdaALB(v *verifier.Verifier, handle receiver.HandlerFunc) func(context.Context, events.ALBTargetGroupRequest) (events.ALBTargetGroupResponse, error) {
+	return func(ctx context.Context, r events.ALBTargetGroupRequest) (events.ALBTargetGroupResponse, error) {
+		call := call{r.HTTPMethod, r.Headers, r.MultiValueHeaders, r.Body, r.IsBase64Encoded}
+		return events.ALBTargetGroupResponse{StatusCode: call.receive(ctx, v, handle)}, nil
+	}
+}
+
+// A call is what AWS hands over, in whatever way.
+type call struct {
+	method   string
+	headers  map[string]string
+	all      map[string][]string
+	body     string
+	isBase64 bool
+}
+
+func (c call) receive(ctx context.Context, v *verifier.Verifier, handle receiver.HandlerFunc) int {
+	if c.method != http.MethodPost {
+		return http.StatusMethodNotAllowed
+	}
+	body := []byte(c.body)
+	if c.isBase64 {
 		var err error
-		if body, err = base64.StdEncoding.DecodeString(text); err != nil {
+		if body, err = base64.StdEncoding.DecodeString(c.body); err != nil {
 			return http.StatusBadRequest
 		}
 	}
 	header := http.Header{}
-	for name, value := range headers {
+	for name, value := range c.headers {
 		header.Set(name, value) // in whatever case it came
+	}
+	for name, values := range c.all {
+		if len(values) > 0 {
+			header.Set(name, values[0])
+		}
 	}
 	delivery, err := v.DeliveryFrom(ctx, header.Get, body)
 	if err != nil {
 		return verifier.StatusCode(err)
 	}
-	event := delivery.Event
-	if event.ID != "" { // what the adapters know an event by; receiver.NewHandler sets it by itself
-		ctx = receiver.WithKey(ctx, delivery.Scope+"/"+url.PathEscape(event.ID))
-	}
-	if err := handle(ctx, event); err != nil && !receiver.IsDiscard(err) {
-		return http.StatusInternalServerError // asks for the event again
-	}
-	return http.StatusNoContent
+	ctx = receiver.WithKey(ctx, delivery.Key()) // what the adapters know an event by; receiver.NewHandler sets it by itself
+	return verifier.StatusCode(handle(ctx, delivery.Event))
 }

@@ -114,9 +114,16 @@ func keepTrying(ctx context.Context, logger *slog.Logger, subscribe func(context
 
 const pause = time.Minute
 
+// isMistake asks whether it was the API that refused the call: a firewall's page says 403, too, and goes by.
 func isMistake(err error) bool {
-	_, invalid := errors.AsType[*walletcrew.ValidationError](err)
-	return invalid || errors.Is(err, walletcrew.ErrUnauthorized) || errors.Is(err, walletcrew.ErrForbidden) ||
+	if _, invalid := errors.AsType[*walletcrew.ValidationError](err); invalid {
+		return true
+	}
+	api, ok := errors.AsType[*walletcrew.APIError](err)
+	if !ok || !strings.Contains(api.Header.Get("Content-Type"), "json") {
+		return false
+	}
+	return errors.Is(err, walletcrew.ErrUnauthorized) || errors.Is(err, walletcrew.ErrForbidden) ||
 		errors.Is(err, walletcrew.ErrNotFound) || errors.Is(err, walletcrew.ErrBadRequest)
 }
 

@@ -163,8 +163,21 @@ func TestItEndsWhenItCannotSubscribe(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener, newWebhooks(t, none), func(context.Context) error { return walletcrew.ErrForbidden })
+	refused := &walletcrew.APIError{StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"application/problem+json"}}}
+	err = serve(t.Context(), slog.New(slog.DiscardHandler), listener, newWebhooks(t, none), func(context.Context) error { return refused })
 	require.ErrorIs(t, err, walletcrew.ErrForbidden)
+}
+
+// A firewall in front of the API refuses for a while what the API would take.
+func TestAFirewallsPageIsNoMistakeOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 401, 403, 404} {
+		page := &walletcrew.APIError{StatusCode: status, Header: http.Header{"Content-Type": {"text/html"}}}
+		assert.False(t, isMistake(page), status)
+		assert.True(t, isMistake(&walletcrew.APIError{StatusCode: status, Header: http.Header{"Content-Type": {"application/problem+json"}}}), status)
+	}
+	assert.True(t, isMistake(&walletcrew.ValidationError{Field: "endpoint"}))
+	assert.False(t, isMistake(context.DeadlineExceeded))
 }
 
 func TestASubscriptionThatBeginsAtTheEndHasNotTheShutdownsTime(t *testing.T) {
