@@ -17,6 +17,9 @@ import (
 type Response struct {
 	Header http.Header
 	Body   []byte // all of it; 10 MiB at most
+
+	status, attempts int
+	redirected       bool // it came from another place than was asked
 }
 
 const (
@@ -28,7 +31,7 @@ var errAnswerTooLarge = fmt.Errorf("the answer's body is over %d MiB", maxAnswer
 
 // read reads and closes the body: all of a 2xx, the beginning of anything else, which becomes an *APIError.
 func (a *call) read(resp *http.Response) (Response, error) {
-	answer := Response{Header: resp.Header}
+	answer := Response{Header: resp.Header, status: resp.StatusCode, attempts: a.attempts, redirected: redirected(resp)}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusSwitchingProtocols { // no timeout and no context ends the reading of what follows
 		_ = resp.Body.Close()
@@ -44,7 +47,7 @@ func (a *call) read(resp *http.Response) (Response, error) {
 		}
 		text = text[:min(len(text), maxErrorBodyBytes)]
 		e := newAPIError(resp, []byte(text))
-		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
+		e.Method, e.URL, e.path, e.Attempts, e.redirected = a.method, a.url, a.path, a.attempts, answer.redirected
 		e.redact(a.client.key.hide)
 		return answer, e
 	}
