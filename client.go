@@ -63,7 +63,7 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		}
 	}
 	c.http = guarded(c.http)
-	c.Webhooks = &WebhooksService{client: c}
+	c.Webhooks = &WebhooksService{client: c, made: new(madeWebhooks)}
 	return c, nil
 }
 

@@ -445,7 +445,7 @@ func TestEnsureAgainstARival(t *testing.T) {
 		})
 		_, err := client.Webhooks.Ensure(t.Context(), hookSpec())
 		require.ErrorIs(t, err, walletcrew.ErrNotFound)
-		assert.Contains(t, err.Error(), "deleted 5 times")
+		assert.Contains(t, err.Error(), "found and then not found, 5 times")
 	})
 }
 

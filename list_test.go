@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -110,7 +112,14 @@ func TestWhateverThePagingWhatWasReadCounts(t *testing.T) {
 			client := s.Client(walletcrew.WithHTTPClient(&http.Client{Transport: pagedIn(t, s, name)}), walletcrew.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 			other := walletcrew.WebhookSpec{Endpoint: "https://shop.example/other", Events: []walletcrew.EventName{"*"}}
 
-			first, second := mustCreate(t, s, hookSpec()), mustCreate(t, s, other)
+			first, err := client.Webhooks.Ensure(t.Context(), hookSpec())
+			require.NoError(t, err)
+			assert.Equal(t, walletcrew.EnsureCreated, first.Action)
+			second := mustCreate(t, s, other)
+			again, err := s.Client(walletcrew.WithHTTPClient(&http.Client{Transport: pagedIn(t, s, name)})).Webhooks.Ensure(t.Context(), hookSpec())
+			require.NoError(t, err)
+			assert.Equal(t, walletcrew.EnsureUnchanged, again.Action, "it stands on the first page")
+
 			var found []string
 			log.Reset()
 			for w, err := range client.Webhooks.All(t.Context(), nil) {
@@ -123,13 +132,34 @@ func TestWhateverThePagingWhatWasReadCounts(t *testing.T) {
 				found = append(found, w.ID)
 			}
 			if paging.all {
-				assert.Equal(t, []string{first.ID, second.ID}, found)
+				assert.Equal(t, []string{first.Webhook.ID, second.ID}, found)
 			} else {
-				assert.Equal(t, []string{first.ID}, found)
+				assert.Equal(t, []string{first.Webhook.ID}, found)
 			}
 			assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
 		})
 	}
+}
+
+func TestEnsureThatCannotReadTheWholeListMakesOneWebhookInAProcess(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	mustCreate(t, s, walletcrew.WebhookSpec{Endpoint: "https://shop.example/other", Events: []walletcrew.EventName{"*"}})
+	client := s.Client(walletcrew.WithHTTPClient(&http.Client{Transport: pagedIn(t, s, "the token is ignored")}))
+	first, err := client.Webhooks.Ensure(t.Context(), hookSpec())
+	require.NoError(t, err)
+	for range 3 {
+		again, err := client.Webhooks.Ensure(t.Context(), hookSpec())
+		require.NoError(t, err)
+		assert.Equal(t, first.Webhook, again.Webhook, "the list doesn't show it, but this client has made it")
+		assert.Equal(t, walletcrew.EnsureUnchanged, again.Action)
+	}
+	assert.Len(t, s.Webhooks(), 2)
+
+	mustDelete(t, s, first.Webhook.ID)
+	again, err := client.Webhooks.Ensure(t.Context(), hookSpec())
+	require.NoError(t, err)
+	assert.Equal(t, walletcrew.EnsureCreated, again.Action, "it was deleted since")
 }
 
 func TestAPageThatFailsIsNoOtherPaging(t *testing.T) {
@@ -157,6 +187,28 @@ func manyOnOneEndpoint(n int) string {
 	return "[" + list.String()[1:] + "]"
 }
 
+func TestEnsureWithVeryManyOnOneEndpointIsQuick(t *testing.T) {
+	t.Parallel()
+	const n = 180_000
+	list := manyOnOneEndpoint(n)
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodPatch {
+			return respond(req, 200, `{"id":"000000","endpoint":"https://s.example/h","events":["*"],"enabled":false,"signatureSecret":"s"}`), nil
+		}
+		return respond(req, 200, list), nil
+	}))
+	began := time.Now()
+	for _, err := range client.Webhooks.All(t.Context(), nil) {
+		require.NoError(t, err)
+	}
+	once := time.Since(began) // to read the list and do nothing with it
+	began = time.Now()
+	got, err := client.Webhooks.Ensure(t.Context(), walletcrew.WebhookSpec{Endpoint: "https://S.example/h", Events: []walletcrew.EventName{"*"}})
+	require.NoError(t, err)
+	assert.Len(t, got.Duplicates, n-1, "each is named")
+	assert.Less(t, time.Since(began), 20*once, "no search of the list for each of its webhooks")
+}
+
 func TestTheContextEndsTheWalkOverAList(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -174,4 +226,33 @@ func TestTheContextEndsTheWalkOverAList(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 10, seen)
+}
+
+func TestEnsureWhoseContextEndsWhileItGoesOverTheListSaysSo(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	mustCreate(t, s, hookSpec())
+	ctx, cancel := context.WithCancel(t.Context())
+	client := s.Client(walletcrew.WithHTTPClient(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil {
+			resp.Body = &cancelAtEnd{resp.Body, cancel}
+		}
+		return resp, err
+	})}))
+	_, err := client.Webhooks.Ensure(ctx, hookSpec())
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
+}
+
+// cancelAtEnd ends a context when the body has been closed.
+type cancelAtEnd struct {
+	io.ReadCloser
+	cancel func()
+}
+
+func (b *cancelAtEnd) Close() error {
+	err := b.ReadCloser.Close()
+	b.cancel()
+	return err
 }

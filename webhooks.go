@@ -17,6 +17,7 @@ import (
 // concurrent use. Every call can fail with a [ValidationError], an [APIError] or a [RequestError].
 type WebhooksService struct {
 	client *Client
+	made   *madeWebhooks
 }
 
 // A Webhook is a subscription as the platform has it: to which endpoint it sends which events, signed with which secret.
