@@ -126,6 +126,21 @@ func (inv *inventory) has(id string) bool {
 	return false
 }
 
+// remove deletes a webhook and makes sure that it is gone.
+func (s *WebhooksService) remove(ctx context.Context, id, witness string) error {
+	if err := s.Delete(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	gone, err := s.gone(ctx, id, true, witness)
+	switch {
+	case err != nil:
+		return &stepError{"the platform said that it is deleted, but that can't be confirmed", err, true}
+	case !gone:
+		return errors.New("walletcrew: the platform said that it is deleted, but the list still has it")
+	}
+	return nil
+}
+
 // foreignAnswer is the error of a call that was answered with a success that isn't the API's.
 func (s *WebhooksService) foreignAnswer(ctx context.Context, method, path string, answer Response, but string) error {
 	a := s.client.newCall(ctx, method, path)

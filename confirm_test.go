@@ -2,7 +2,9 @@ package walletcrew_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -177,4 +179,88 @@ func TestPatchIsNoSuccessWhereNothingWasPatched(t *testing.T) {
 			assert.Equal(t, w, same)
 		})
 	}
+}
+
+func TestFinishIsNoSuccessWhileThePredecessorIsThere(t *testing.T) {
+	t.Parallel()
+	api404 := fault{StatusCode: 404, Body: "{}"}
+	tests := map[string][]fault{
+		"the predecessor is answered 404 by a gateway":  {{}, api404},
+		"the DELETE is answered 404 by a gateway":       {{}, {}, {}, api404},
+		"the DELETE is answered 204 by something else":  {{}, {}, {}, {StatusCode: 204}},
+		"the DELETE is answered JSON by something else": {{}, {}, {}, {StatusCode: 200, Body: `{"status":"ok"}`}},
+		"the list is somebody else's":                   {{}, {}, {}, {StatusCode: 204}, {StatusCode: 200, Body: "[]"}},
+		"the list is something else":                    {{}, {}, {}, {StatusCode: 204}, {StatusCode: 200, Body: `{"errors":[]}`}},
+		"the list can't be had":                         append([]fault{{}, {}, {}, {StatusCode: 204}}, hopeless("")...),
+	}
+	for kind, faults := range foreign("") {
+		tests["the predecessor: "+kind] = append([]fault{{}}, faults...)
+		tests["the DELETE: "+kind] = append([]fault{{}, {}, {}}, faults...)
+	}
+	for name, faults := range tests {
+		for _, anew := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/a new process %t", name, anew), func(t *testing.T) {
+				t.Parallel()
+				r := newRotationTest(t, true)
+				client := r.Client() // tries again
+				rotation, err := client.Webhooks.Rotate(t.Context(), r.old.ID)
+				require.NoError(t, err)
+				r.receiver.know(rotation.Secrets()...)
+				finish := func() error { return rotation.Finish(t.Context()) }
+				if anew {
+					finish = func() error { return client.Webhooks.FinishRotation(t.Context(), rotation.Old.ID, rotation.New.ID) }
+				}
+				r.Fail(faults...)
+				err = finish()
+				require.Contains(t, ids(r.Server), rotation.New.ID)
+				if slices.Contains(ids(r.Server), r.old.ID) {
+					require.Error(t, err, "the webhook with the old secret is still there")
+					require.NotErrorIs(t, err, walletcrew.ErrNotFound)
+					assert.Contains(t, err.Error(), "walletcrew: finish the rotation: ")
+				}
+				for range 3 { // faults may be left
+					if err = finish(); err == nil {
+						break
+					}
+				}
+				require.NoError(t, err, "it may be called again")
+				r.finished(rotation.New)
+			})
+		}
+	}
+}
+
+func TestFinishThatConfirmsNeedsTheSuccessorInTheList(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	service := s.Client().Webhooks
+	r, err := service.Rotate(t.Context(), mustCreate(t, s, hookSpec()).ID)
+	require.NoError(t, err)
+	require.NoError(t, r.Finish(t.Context()))
+	s.Fail(fault{}, fault{}, fault{StatusCode: 200, Body: "[]"})
+	require.ErrorContains(t, r.Finish(t.Context()), "the list of webhooks lacks "+r.New.ID)
+}
+
+func TestFinishRotationRefusesOneWebhookUnderTwoSpellings(t *testing.T) {
+	t.Parallel()
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) { // a platform whose ids ignore case
+		if req.Method != http.MethodGet {
+			t.Errorf("%s of the only webhook", req.Method)
+		}
+		return respond(req, 200, hookJSON), nil
+	}))
+	var invalid *walletcrew.ValidationError
+	require.ErrorAs(t, client.Webhooks.FinishRotation(t.Context(), "ab3xy", "Ab3xY"), &invalid)
+	assert.Equal(t, "names the same webhook as oldID", invalid.Reason)
+}
+
+func TestFinishRotationRefusesTwoWebhooksWithOneSecret(t *testing.T) {
+	t.Parallel()
+	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+		if req.Method != http.MethodGet {
+			t.Errorf("a %s was sent", req.Method)
+		}
+		return respond(req, 200, strings.Replace(hookJSON, "Ab3xY", path.Base(req.URL.Path), 1)), nil
+	}))
+	require.ErrorContains(t, client.Webhooks.FinishRotation(t.Context(), "Ab3xY", "Zz9zZ"), "the same secret")
 }

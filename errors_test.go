@@ -329,7 +329,7 @@ func TestARotationCreatesADisabledSuccessor(t *testing.T) {
 	rotation, err := client.Webhooks.Rotate(ctx, "Ab3xY")
 	require.NoError(t, err)
 	assert.Equal(t, []walletcrew.Secret{"s-123", "s-456"}, rotation.Secrets())
-	assert.JSONEq(t, `{"endpoint":"https://shop.example/hook","events":["Pass:*","Customer:Upserted"],"description":"the shop","enabled":false}`, p.Sent[1].Body)
+	assert.JSONEq(t, `{"endpoint":"https://shop.example/hook","events":["Pass:*","Customer:Upserted"],"description":"the shop","enabled":false}`, p.Sent[2].Body)
 
 	p.answer("POST", hooksURL, 500, "")
 	_, err = client.Webhooks.Rotate(ctx, "Ab3xY")

@@ -706,6 +706,9 @@ func TestRotateNeedsTheSuccessorsSecret(t *testing.T) {
 		if req.Method == http.MethodPost {
 			return respond(req, 201, `{"id":"Zz9zZ","endpoint":"https://shop.example/hook","events":["*"],"enabled":false}`), nil
 		}
+		if strings.HasSuffix(req.URL.Path, "/webhooks") {
+			return respond(req, 200, "["+hookJSON+"]"), nil
+		}
 		return respond(req, 200, hookJSON), nil
 	}))
 	_, err := client.Webhooks.Rotate(t.Context(), "Ab3xY")

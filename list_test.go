@@ -137,6 +137,11 @@ func TestWhateverThePagingWhatWasReadCounts(t *testing.T) {
 				assert.Equal(t, []string{first.Webhook.ID}, found)
 			}
 			assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+
+			rotation, err := client.Webhooks.Rotate(t.Context(), first.Webhook.ID)
+			require.NoError(t, err)
+			require.NoError(t, rotation.Finish(t.Context()))
+			assert.Equal(t, []string{second.ID, rotation.New.ID}, ids(s))
 		})
 	}
 }

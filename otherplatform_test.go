@@ -3,6 +3,7 @@ package walletcrew_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -55,6 +57,224 @@ func oneForAnEndpoint(t *testing.T, s *walletcrewtest.Server, same func(asked, t
 
 func through(s *walletcrewtest.Server, transport http.RoundTripper) *walletcrew.Client {
 	return s.Client(walletcrew.WithHTTPClient(&http.Client{Transport: transport}))
+}
+
+func TestRotateOnAPlatformWithOneWebhookForAnEndpointChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string][]string{
+		"create answers with it as it is":             nil,
+		"create answers with it, and says disabled":   {"answer"},
+		"create switches it off":                      {"enabled"},
+		"create takes everything over":                {"endpoint", "events", "description", "enabled"},
+		"create takes everything over but the events": {"description", "enabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := platform(t)
+			spec := hookSpec()
+			spec.Description = "of the shop"
+			w := mustCreate(t, s, spec)
+			before := s.Webhooks()
+			client := through(s, oneForAnEndpoint(t, s, endpoint.Same, take))
+			r, err := client.Webhooks.Rotate(t.Context(), w.ID)
+			require.ErrorContains(t, err, "the platform created nothing: it answered with the webhook "+w.ID)
+			assert.Nil(t, r)
+			assert.Equal(t, 1, strings.Count(err.Error(), "walletcrew:"), err)
+			assert.Equal(t, before, s.Webhooks(), "the only webhook is as it was")
+		})
+		t.Run(name+": another one", func(t *testing.T) {
+			t.Parallel()
+			s := platform(t)
+			other := mustCreate(t, s, walletcrew.WebhookSpec{Endpoint: hookURL, Events: []walletcrew.EventName{"*"}, Description: "other"})
+			w := mustCreate(t, s, hookSpec())
+			before := s.Webhooks()
+			client := through(s, oneForAnEndpoint(t, s, endpoint.Same, take))
+			_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+			require.ErrorContains(t, err, "it answered with the webhook "+other.ID)
+			assert.Equal(t, before, s.Webhooks())
+		})
+	}
+}
+
+func TestRotateWhoseAnswerIsLostPutsBackWhatTheCreateChanged(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	w := mustCreate(t, s, hookSpec())
+	before := s.Webhooks()
+	next := oneForAnEndpoint(t, s, endpoint.Same, []string{"enabled"})
+	client := through(s, roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if r.Method == http.MethodPost {
+			_ = resp.Body.Close()
+			return nil, io.ErrUnexpectedEOF
+		}
+		return resp, err
+	}))
+	_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+	require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
+	assert.Equal(t, before, s.Webhooks(), "the only webhook isn't left switched off")
+}
+
+// switchesOff is a platform that lets one webhook of an endpoint be enabled.
+func switchesOff(t *testing.T, s *walletcrewtest.Server, id string) http.RoundTripper {
+	t.Helper()
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPost {
+			_, err := s.Client().Webhooks.Patch(t.Context(), id, walletcrew.WebhookPatch{Enabled: new(false)})
+			require.NoError(t, err)
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})
+}
+
+func TestRotateSaysWhereItCannotPutBackWhatTheCreateChanged(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]fault{
+		"it can't be read":       {Method: http.MethodGet, StatusCode: 403},
+		"it can't be patched":    {Method: http.MethodPatch, StatusCode: 403},
+		"the patch does nothing": {Method: http.MethodPatch, StatusCode: 204},
+	} {
+		for _, another := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/another was made %t", name, another), func(t *testing.T) {
+				t.Parallel()
+				s := platform(t)
+				w := mustCreate(t, s, hookSpec())
+				next := oneForAnEndpoint(t, s, endpoint.Same, []string{"enabled"})
+				if another {
+					next = switchesOff(t, s, w.ID)
+				}
+				client := through(s, roundTripper(func(r *http.Request) (*http.Response, error) {
+					resp, err := next.RoundTrip(r)
+					if r.Method == http.MethodPost {
+						s.Fail(fails)
+					}
+					return resp, err
+				}))
+				_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+				require.ErrorContains(t, err, w.ID)
+				require.ErrorContains(t, err, "look whether it is")
+				require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
+			})
+		}
+	}
+}
+
+func TestRotateSwitchesThePredecessorOnAgain(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	w := mustCreate(t, s, hookSpec())
+	r, err := through(s, switchesOff(t, s, w.ID)).Webhooks.Rotate(t.Context(), w.ID)
+	require.NoError(t, err)
+	assert.True(t, s.Webhooks()[0].Enabled, "or no event would come until Finish")
+	assert.False(t, s.Webhooks()[1].Enabled)
+	require.NoError(t, r.Finish(t.Context()))
+	assert.Equal(t, []string{r.New.ID}, ids(s))
+}
+
+func TestRotateOnAPlatformThatReplacesTheWebhookEnablesTheNewOne(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	w := mustCreate(t, s, hookSpec())
+	client := between(s, func(method string, _ int) {
+		if method == http.MethodPost {
+			mustDelete(t, s, w.ID)
+		}
+	})
+	_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+	require.ErrorContains(t, err, "give the receivers the new one's secret now")
+	require.Len(t, s.Webhooks(), 1)
+	assert.True(t, s.Webhooks()[0].Enabled, "or no event would come any more")
+}
+
+func TestRotateTakesNothingForASuccessorThatCannotBeOne(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(made *walletcrew.Webhook, old *walletcrew.Webhook)
+		want   string
+	}{
+		"another endpoint": {func(made, _ *walletcrew.Webhook) { made.Endpoint = "https://shop.example/other" }, `"https://shop.example/other" instead of "` + hookURL},
+		"no endpoint":      {func(made, _ *walletcrew.Webhook) { made.Endpoint = "" }, `no member "endpoint"`},
+		"the same secret":  {func(made, old *walletcrew.Webhook) { made.SignatureSecret = old.SignatureSecret }, "the predecessor's secret"},
+		"no secret":        {func(made, _ *walletcrew.Webhook) { made.SignatureSecret = "" }, "no secret of the successor"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := platform(t)
+			w := mustCreate(t, s, hookSpec())
+			client := through(s, roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp, err := http.DefaultTransport.RoundTrip(r)
+				if r.Method != http.MethodPost || err != nil {
+					return resp, err
+				}
+				_ = resp.Body.Close()
+				made := s.Webhooks()[1]
+				test.change(&made, w)
+				return respond(r, 200, webhookJSON(t, made)), nil
+			}))
+			_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+			require.ErrorContains(t, err, test.want)
+			assert.Len(t, s.Webhooks(), 2, "it deletes nothing that may not be its own")
+			assert.True(t, s.Webhooks()[0].Enabled)
+		})
+	}
+}
+
+func TestRotateDeletesASuccessorThatIsEnabledAtOnce(t *testing.T) {
+	t.Parallel()
+	enables := func(t *testing.T) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPost {
+				body, err := io.ReadAll(r.Body)
+				require.NoError(t, err)
+				body = bytes.Replace(body, []byte(`"enabled":false`), []byte(`"enabled":true`), 1)
+				r = r.Clone(r.Context())
+				r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			}
+			return http.DefaultTransport.RoundTrip(r)
+		})
+	}
+	t.Run("and makes sure that it is gone", func(t *testing.T) {
+		t.Parallel()
+		s := platform(t)
+		w := mustCreate(t, s, hookSpec())
+		_, err := through(s, enables(t)).Webhooks.Rotate(t.Context(), w.ID)
+		require.ErrorContains(t, err, "it was deleted again")
+		assert.Equal(t, []string{w.ID}, ids(s))
+	})
+	t.Run("and says so where it isn't gone", func(t *testing.T) {
+		t.Parallel()
+		s := platform(t)
+		w := mustCreate(t, s, hookSpec())
+		s.Fail(fault{Method: http.MethodDelete, StatusCode: 204})
+		_, err := through(s, enables(t)).Webhooks.Rotate(t.Context(), w.ID)
+		require.ErrorContains(t, err, "can't be deleted")
+		require.ErrorContains(t, err, "the list still has it")
+	})
+	t.Run("but not where the list couldn't be read to its end", func(t *testing.T) {
+		t.Parallel()
+		s := platform(t)
+		w := mustCreate(t, s, hookSpec())
+		more := http.Header{"X-Continuationtoken": {"2"}}
+		s.Fail(fault{}, fault{Header: more}, fault{Header: more})
+		_, err := through(s, enables(t)).Webhooks.Rotate(t.Context(), w.ID)
+		require.ErrorContains(t, err, "delete it, unless it was there before")
+		assert.Len(t, s.Webhooks(), 2)
+	})
+}
+
+func TestRotateNeedsAListThatHasTheWebhook(t *testing.T) {
+	t.Parallel()
+	for name, list := range map[string]fault{
+		"an empty one": {StatusCode: 200, Body: "[]"}, "HTML": {StatusCode: 200, Body: "<title>Log in</title>"}, "403": {StatusCode: 403},
+	} {
+		s := platform(t)
+		w := mustCreate(t, s, hookSpec())
+		s.Fail(fault{}, list)
+		_, err := s.Client().Webhooks.Rotate(t.Context(), w.ID)
+		require.ErrorContains(t, err, "list", name)
+		assert.Equal(t, []string{w.ID}, ids(s), "nothing is created before it is known what there is")
+	}
 }
 
 func TestEnsureOnAPlatformThatAnswersACreateWithAnotherWebhookPutsItBack(t *testing.T) {
