@@ -19,6 +19,9 @@ import (
 type Response struct {
 	Header http.Header
 	Body   []byte // all of it; 10 MiB at most, also where it was compressed
+
+	status, attempts int
+	redirected       bool // it came from another place than was asked
 }
 
 const (
@@ -30,7 +33,7 @@ var errAnswerTooLarge = fmt.Errorf("the answer's body is over %d MiB", maxAnswer
 
 // read reads and closes the body: all of a 2xx, the beginning of anything else, which becomes an *APIError.
 func (a *call) read(resp *http.Response) (Response, error) {
-	answer := Response{Header: resp.Header}
+	answer := Response{Header: resp.Header, status: resp.StatusCode, attempts: a.attempts, redirected: redirected(resp)}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusSwitchingProtocols { // no timeout and no context ends the reading of what follows
 		_ = resp.Body.Close()
@@ -43,7 +46,7 @@ func (a *call) read(resp *http.Response) (Response, error) {
 		e := newAPIError(resp, body)
 		e.Body = hideBody(body, a.client.key, len(body) == limit)
 		e.Method, e.URL, e.path, e.Attempts = a.method, a.url, a.path, a.attempts
-		e.keyless = a.client.key == nil
+		e.keyless, e.redirected = a.client.key == nil, answer.redirected
 		e.redact(a.client.key.hide)
 		return answer, e
 	}

@@ -81,9 +81,6 @@ func (a *call) finished(ctx context.Context, resp *http.Response, err error) (bo
 		a.err = a.explain(withoutURL(err))
 	}
 	a.logAttempt(resp)
-	if a.err != nil && resp != nil && resp.StatusCode == http.StatusNotFound && a.method == http.MethodDelete && a.maybe {
-		a.err = nil // an attempt before deleted it, and its answer was lost
-	}
 	if a.err == nil {
 		return false, nil
 	}

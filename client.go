@@ -75,7 +75,7 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		c.http = &http.Client{Timeout: defaultTimeout}
 	}
 	c.http, c.transport = guarded(c.http)
-	c.Webhooks = &WebhooksService{client: c}
+	c.Webhooks = &WebhooksService{client: c, made: new(madeWebhooks)}
 	return c, nil
 }
 
@@ -103,14 +103,15 @@ func (c *Client) TenantID() string { return c.tenantID }
 // it came, with its header. An answer of over 10 MiB is an error, and so is one of over a million JSON values that is to be decoded.
 //
 // Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only where the
-// request was certainly not carried out.
+// request was certainly not carried out. A DELETE that is answered 404 after an attempt whose answer was lost is [ErrNotFound] and
+// [ErrOutcomeUnknown]: most likely it was deleted.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}
 	return c.send(ctx, method, path, in, func(answer Response) error {
 		if r, ok := out.(*Response); ok && r != nil {
-			*r = answer
+			*r = Response{Header: answer.Header, Body: answer.Body}
 			return nil
 		}
 		if out == nil || len(bytes.TrimSpace(answer.Body)) == 0 {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
@@ -37,18 +39,28 @@ const ensureRounds = 5
 // Ensure makes the tenant hold one webhook for spec.Endpoint that looks like spec: what a service calls when it starts. It
 // looks for the endpoint in the list, and creates a webhook, changes what differs, or does nothing. The order and repetition of
 // events don't matter, and what the spec leaves empty stays as it is. The endpoint is the identity: with another one, Ensure
-// makes another webhook and leaves the old.
+// makes another webhook and leaves the old. Endpoints are compared in their normal form (RFC 3986, 6.2.2), since the platform may give
+// back another spelling.
 //
 // What it guarantees: the webhook it returns existed when it returned, and is never one that another concurrent Ensure deletes,
 // as long as the platform lists webhooks in the order of their creation. A create whose answer was lost is looked for in the
-// list instead of being repeated. It never deletes a webhook that it didn't create in this call. Where there are several, it
-// takes an enabled one, so that it doesn't wake the successor that a [WebhooksService.Rotate] in progress has made.
+// list instead of being repeated. It never deletes a webhook that it didn't create in this call: one whose id was in the list before,
+// or may have been, isn't its own. Where there are several, it takes an enabled one, so that it doesn't wake the successor that a
+// [WebhooksService.Rotate] in progress has made.
 //
 // What it can't: the API has no idempotency key and no conditional write. Replicas that find nothing at the same moment each
 // create one. So each lists again after its create: the first in the list stays, and a call deletes its own if that isn't the
 // first. A replica that dies between its create and its delete, or whose delete fails, leaves a second webhook; it then stands
 // in Duplicates, of this call or of a later one, and every event is delivered twice (each signed with its own secret) until
 // someone deletes it.
+//
+// Where the platform turns out not to be as expected:
+//
+//   - It changes the endpoint to one that isn't known to be the same: an error that names both, also from later calls with this client,
+//     which create no other webhook. Ask for the platform's spelling: a new process can't know the webhook for its own.
+//   - It answers the create with a webhook that was there before: an error. What the create changed on that webhook is put back.
+//   - It pages in another way than [WebhooksService.All] expects: what could be read counts, and the client logs a warning. If the
+//     webhook is on a page that can't be read, a new process makes a second one.
 func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*EnsureResult, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
@@ -60,42 +72,59 @@ func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*Ensure
 			return result, err
 		}
 	}
-	return nil, &stepError{step: fmt.Sprintf("ensure a webhook: it was deleted %d times while being looked at (does something else delete it?)", ensureRounds), err: err}
+	return nil, &stepError{step: fmt.Sprintf("ensure a webhook: it was found and then not found, %d times (does something else delete it?)", ensureRounds), err: err}
 }
 
 // errGone: a webhook that was found was deleted before this call was done with it.
 var errGone = errors.New("the webhook is gone")
 
 func (s *WebhooksService) ensureOnce(ctx context.Context, spec *WebhookSpec) (*EnsureResult, error) {
-	found, err := s.onEndpoint(ctx, spec.Endpoint)
+	before, err := s.inventory(ctx, spec.Endpoint)
 	switch {
-	case err != nil && !slices.ContainsFunc(found, isEnabled): // what is in the rest of the list may be the one to take
+	case err != nil && (ctx.Err() != nil || !slices.ContainsFunc(before.on, isEnabled)): // what is in the rest of the list may be the one to take
 		return nil, err
-	case len(found) > 0:
-		return s.adopt(ctx, spec, found)
+	case len(before.on) > 0:
+		return s.adopt(ctx, spec, before.on)
+	}
+	own, err := s.recall(ctx, spec.Endpoint, before)
+	switch {
+	case err != nil:
+		return nil, err
+	case own != nil:
+		return s.adopt(ctx, spec, []*Webhook{own})
 	}
 	created, createErr := s.Create(ctx, *spec)
 	if createErr != nil && !errors.Is(createErr, ErrOutcomeUnknown) {
 		return nil, createErr
 	}
-	found, _ = s.onEndpoint(ctx, spec.Endpoint) // what was found counts
+	if createErr == nil {
+		if known := before.byID[created.ID]; known != nil {
+			return nil, s.notCreated(ctx, "ensure a webhook", spec.Endpoint, known)
+		}
+		s.made.remember(spec.Endpoint, created)
+		if !endpoint.Same(spec.Endpoint, created.Endpoint) {
+			return nil, s.otherEndpoint(spec.Endpoint, created, true)
+		}
+	}
+	after, _ := s.inventory(ctx, spec.Endpoint) // what was found counts
 	if createErr != nil {
-		if len(found) == 0 {
+		if len(after.on) == 0 {
 			return nil, createErr
 		}
 		// Ours, or another replica's: who can't tell doesn't delete.
-		return s.adopt(ctx, spec, found)
+		return s.adopt(ctx, spec, after.on)
 	}
-	return s.settle(ctx, spec, created, found)
+	return s.settle(ctx, spec, created, before, after.on)
 }
 
 // settle decides which webhook stays, after a create that may not have been the only one.
-func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created *Webhook, found []*Webhook) (*EnsureResult, error) {
+func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created *Webhook, before *inventory, found []*Webhook) (*EnsureResult, error) {
 	// One that is switched off, such as a rotation's successor, is no reason to delete one that isn't.
 	first := slices.IndexFunc(found, func(w *Webhook) bool { return w.Enabled || !created.Enabled })
 	own := slices.IndexFunc(found, func(w *Webhook) bool { return w.ID == created.ID })
-	if first < 0 || own <= first {
-		// The first is ours, or the list doesn't know ours (yet, or since it couldn't be had): to keep it is safe.
+	if first < 0 || own <= first || !before.whole {
+		// The first is ours; or the list doesn't know ours (yet, or since it couldn't be had); or ours may not be ours, but one that was
+		// there on a page that couldn't be read. To keep it is safe.
 		return &EnsureResult{Webhook: created, Action: EnsureCreated, Duplicates: idsWithout(found, created.ID)}, nil
 	}
 	deleteErr := s.Delete(ctx, created.ID)
@@ -112,6 +141,111 @@ func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created
 	found[first] = keep
 	return s.align(ctx, spec, keep, idsWithout(found, keep.ID))
 }
+
+// madeWebhooks are those that Ensure has created in this process, by the normal form of the endpoint that was asked for.
+type madeWebhooks struct {
+	mu sync.Mutex
+	by map[string]*Webhook // id and endpoint, as the platform gave them back
+}
+
+func (m *madeWebhooks) remember(url string, w *Webhook) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.by == nil {
+		m.by = map[string]*Webhook{}
+	}
+	m.by[endpoint.Normal(url)] = &Webhook{ID: w.ID, Endpoint: w.Endpoint}
+}
+
+func (m *madeWebhooks) recall(url string) *Webhook {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.by[endpoint.Normal(url)]
+}
+
+// recall returns the webhook that an earlier call made for this endpoint, though the list doesn't show it there: the platform has
+// changed its endpoint, or the list can't be read to its end. Nil if there is none, or none any more.
+func (s *WebhooksService) recall(ctx context.Context, url string, inv *inventory) (*Webhook, error) {
+	made := s.made.recall(url)
+	if made == nil {
+		return nil, nil
+	}
+	w := inv.byID[made.ID]
+	if w == nil {
+		var err error
+		if w, err = s.Get(ctx, made.ID); errors.Is(err, ErrNotFound) {
+			return nil, nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case endpoint.Same(url, w.Endpoint):
+		return w, nil
+	case endpoint.Same(made.Endpoint, w.Endpoint):
+		return nil, s.otherEndpoint(url, w, false)
+	}
+	return nil, nil // somebody gave it another endpoint since
+}
+
+// otherEndpoint says that a webhook doesn't have the endpoint that was asked for. Now: this call has created it.
+func (s *WebhooksService) otherEndpoint(asked string, w *Webhook, now bool) error {
+	return &stepError{"ensure a webhook", fmt.Errorf(
+		"the endpoint asked for was %q, and the platform made the webhook %s with the endpoint %q: ask for that spelling if it is the same place, or delete the webhook",
+		s.quotable(asked), s.quotable(w.ID), s.quotable(w.Endpoint)), now}
+}
+
+// quotable makes what came from elsewhere fit for an error.
+func (s *WebhooksService) quotable(text string) string { return oneLine(s.client.key.hide(text), 200) }
+
+// notCreated says that a create was answered with a webhook that was there before, and puts back what it has changed.
+func (s *WebhooksService) notCreated(ctx context.Context, step, asked string, before *Webhook) error {
+	text := fmt.Sprintf("the platform created nothing: it answered with the webhook %s, which was there before with the endpoint %q, to the create of one with %q",
+		s.quotable(before.ID), s.quotable(before.Endpoint), s.quotable(asked))
+	did, err := s.putBack(ctx, before)
+	if err != nil {
+		return &stepError{step + ": " + text + ", and may have changed it: look whether it is as it was", err, true}
+	}
+	return &stepError{step: step, err: errors.New(text + "; " + did)}
+}
+
+// putBack gives a webhook what it had before, and says what that was.
+func (s *WebhooksService) putBack(ctx context.Context, before *Webhook) (string, error) {
+	now, err := s.Get(ctx, before.ID)
+	if err != nil {
+		return "", err
+	}
+	var patch WebhookPatch
+	var changed []string
+	if now.Endpoint != before.Endpoint {
+		patch.Endpoint, changed = &before.Endpoint, append(changed, "endpoint")
+	}
+	if !sameEvents(now.Events, before.Events) {
+		patch.Events, changed = before.Events, append(changed, "events")
+	}
+	if now.Description != before.Description {
+		patch.Description, changed = &before.Description, append(changed, "description")
+	}
+	if now.Enabled != before.Enabled {
+		patch.Enabled, changed = &before.Enabled, append(changed, "enabled")
+	}
+	did := "it is as it was"
+	if len(changed) > 0 {
+		did = "what that changed was put back (" + strings.Join(changed, ", ") + ")"
+		if now, err = s.Patch(ctx, before.ID, patch); err == nil && !patch.holds(now) {
+			err = errNotPutBack
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if now.SignatureSecret != before.SignatureSecret {
+		did += ", but it has another secret now: give it to the receivers"
+	}
+	return did, nil
+}
+
+var errNotPutBack = errors.New("the platform took the patch that puts it back, but the webhook isn't as it was")
 
 // adopt takes one of the webhooks that are there.
 func (s *WebhooksService) adopt(ctx context.Context, spec *WebhookSpec, found []*Webhook) (*EnsureResult, error) {
@@ -147,20 +281,6 @@ func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webho
 		return nil, err
 	}
 	return &EnsureResult{Webhook: patched, Action: EnsureUpdated, Duplicates: duplicates}, nil
-}
-
-// onEndpoint returns the webhooks for the endpoint, in the list's order; with an error, those found before it.
-func (s *WebhooksService) onEndpoint(ctx context.Context, url string) ([]*Webhook, error) {
-	var found []*Webhook
-	for w, err := range s.All(ctx, nil) {
-		if err != nil {
-			return found, err
-		}
-		if endpoint.Same(w.Endpoint, url) && !slices.ContainsFunc(found, func(f *Webhook) bool { return f.ID == w.ID }) {
-			found = append(found, w)
-		}
-	}
-	return found, nil
 }
 
 func idsWithout(webhooks []*Webhook, id string) []string {

@@ -40,6 +40,9 @@ type APIError struct {
 	path           string
 	outcomeUnknown bool
 	keyless        bool // the client has no key
+	redirected     bool
+	unconfirmed    bool   // a 404 that doesn't prove that there is no such thing
+	note           string // what the status doesn't say
 }
 
 // What an [APIError] or a [RequestError] can be. Use errors.Is.
@@ -47,7 +50,7 @@ var (
 	ErrBadRequest   = errors.New("walletcrew: bad request")       // 400, 422
 	ErrUnauthorized = errors.New("walletcrew: unauthorized")      // 401: the key (or token) is missing, invalid or revoked
 	ErrForbidden    = errors.New("walletcrew: forbidden")         // 403: the key lacks the scope, or a firewall refused the request
-	ErrNotFound     = errors.New("walletcrew: not found")         // 404
+	ErrNotFound     = errors.New("walletcrew: not found")         // 404; of a webhook: only if the API says so, or its list does
 	ErrConflict     = errors.New("walletcrew: conflict")          // 409
 	ErrRateLimited  = errors.New("walletcrew: too many requests") // 429
 	ErrServer       = errors.New("walletcrew: server error")      // 5xx
@@ -56,6 +59,10 @@ var (
 	// lost, couldn't be read, or doesn't say that the request was refused (a 5xx, 302, 303 or 408).
 	// Look before you create again; WebhooksService.Ensure does.
 	ErrOutcomeUnknown = errors.New("walletcrew: the call may have been carried out")
+
+	// ErrListIncomplete: a list could be read, but not to its end, since the platform doesn't page as
+	// this SDK expects. See WebhooksService.All.
+	ErrListIncomplete = errors.New("walletcrew: the list may be incomplete")
 )
 
 // Is makes errors.Is(err, ErrNotFound) and the like work.
@@ -68,7 +75,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrForbidden:
 		return e.StatusCode == http.StatusForbidden
 	case ErrNotFound:
-		return e.StatusCode == http.StatusNotFound
+		return e.StatusCode == http.StatusNotFound && !e.unconfirmed
 	case ErrConflict:
 		return e.StatusCode == http.StatusConflict
 	case ErrRateLimited:
@@ -100,6 +107,8 @@ func (e *APIError) Error() string {
 	switch {
 	case e.StatusCode == http.StatusUnauthorized && e.keyless:
 		b.WriteString(" (no API key is set: use WithAPIKey, or an http.Client whose token is valid)")
+	case e.note != "":
+		b.WriteString(" (" + e.note + ")")
 	case e.StatusCode == http.StatusUnauthorized && e.Detail == "":
 		fmt.Fprintf(&b, " (check the API key: it is invalid, revoked, or not one of %s)", hostOf(e.URL))
 	case e.StatusCode == http.StatusProxyAuthRequired:
@@ -134,7 +143,7 @@ type RequestError struct {
 
 // Error is one line: method, path, cause, attempts.
 func (e *RequestError) Error() string {
-	return fmt.Sprintf("walletcrew: %s %s: %s%s", e.Method, e.path, oneLine(strings.ReplaceAll(e.Err.Error(), "walletcrew: ", ""), 1000),
+	return fmt.Sprintf("walletcrew: %s %s: %s%s", e.Method, e.path, oneLine(plain(e.Err), 1000),
 		attemptsText(e.Attempts, e.outcomeUnknown))
 }
 
@@ -151,9 +160,10 @@ type stepError struct {
 	outcomeUnknown bool
 }
 
-func (e *stepError) Error() string {
-	return "walletcrew: " + e.step + ": " + strings.ReplaceAll(e.err.Error(), "walletcrew: ", "")
-}
+func (e *stepError) Error() string { return "walletcrew: " + e.step + ": " + plain(e.err) }
+
+// plain is an error's text without the package's name, to be put into another's.
+func plain(err error) string { return strings.ReplaceAll(err.Error(), "walletcrew: ", "") }
 
 func (e *stepError) Unwrap() error { return e.err }
 

@@ -174,7 +174,7 @@ func TestSentinels(t *testing.T) {
 		402: "", 405: "", 418: "", 499: "", 301: "",
 	}
 	for status, name := range want {
-		e := apiErrorOf(t, always(status, ""))
+		e := apiErrorOf(t, always(status, "{}", "Content-Type", "application/problem+json"))
 		wrapped := fmt.Errorf("wrapped: %w", e)
 		for other, sentinel := range sentinels {
 			assert.Equal(t, other == name, errors.Is(wrapped, sentinel), "is %d an %s?", status, other)
@@ -294,7 +294,7 @@ func TestARequestErrorNamesTheCallAndTheCause(t *testing.T) {
 func TestRotationErrorsNameThePackageOnceAndKeepTheirKind(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	oldHook, newHook := hookJSON, strings.NewReplacer(`"Ab3xY"`, `"Zz9zZ"`, `true`, `false`).Replace(hookJSON)
+	oldHook, newHook := hookJSON, strings.NewReplacer(`"Ab3xY"`, `"Zz9zZ"`, `true`, `false`, "s-123", "s-456").Replace(hookJSON)
 	newHookURL := hooksURL + "/Zz9zZ"
 	for name, c := range map[string]struct {
 		oldGet, newGet, newPatch, oldDelete int
@@ -312,9 +312,10 @@ func TestRotationErrorsNameThePackageOnceAndKeepTheirKind(t *testing.T) {
 			t.Parallel()
 			p, client := newMockedPlatform(t)
 			p.answer("GET", oneHookURL, c.oldGet, oldHook)
-			p.answer("GET", newHookURL, c.newGet, newHook)
+			p.answer("GET", newHookURL, c.newGet, newHook, "Content-Type", "application/json")
 			p.answer("PATCH", newHookURL, c.newPatch, strings.Replace(newHook, "false", "true", 1))
-			p.answer("DELETE", oneHookURL, c.oldDelete, "")
+			p.answer("DELETE", oneHookURL, c.oldDelete, "", "Content-Type", "application/problem+json")
+			p.answer("GET", hooksURL, 200, "["+newHook+"]")
 			err := client.Webhooks.FinishRotation(ctx, "Ab3xY", "Zz9zZ")
 			if c.want == nil {
 				require.NoError(t, err)
@@ -341,16 +342,17 @@ func TestARotationCreatesADisabledSuccessor(t *testing.T) {
 	ctx := context.Background()
 	p, client := newMockedPlatform(t)
 	p.answer("GET", oneHookURL, 200, hookJSON)
+	p.answer("GET", hooksURL, 200, "["+hookJSON+"]")
 	p.answer("POST", hooksURL, 200, strings.NewReplacer(`"Ab3xY"`, `"Zz9zZ"`, "s-123", "s-456", "true", "false").Replace(hookJSON))
 	rotation, err := client.Webhooks.Rotate(ctx, "Ab3xY")
 	require.NoError(t, err)
 	assert.Equal(t, []walletcrew.Secret{"s-123", "s-456"}, rotation.Secrets())
-	assert.JSONEq(t, `{"endpoint":"https://shop.example/hook","events":["Pass:*","Customer:Upserted"],"description":"the shop","enabled":false}`, p.Sent[1].Body)
+	assert.JSONEq(t, `{"endpoint":"https://shop.example/hook","events":["Pass:*","Customer:Upserted"],"description":"the shop","enabled":false}`, p.Sent[2].Body)
 
 	p.answer("POST", hooksURL, 500, "")
 	_, err = client.Webhooks.Rotate(ctx, "Ab3xY")
 	require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
-	p.answer("GET", oneHookURL, 404, "")
+	p.answer("GET", oneHookURL, 404, "{}", "Content-Type", "application/problem+json")
 	_, err = client.Webhooks.Rotate(ctx, "Ab3xY")
 	require.ErrorIs(t, err, walletcrew.ErrNotFound)
 }
@@ -388,7 +390,7 @@ func TestAStepsErrorIsOfNoOtherKind(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	p, client := newMockedPlatform(t)
-	p.answer("GET", oneHookURL, 404, "")
+	p.answer("GET", oneHookURL, 404, "{}", "Content-Type", "application/problem+json")
 	err := client.Webhooks.FinishRotation(ctx, "Zz9zZ", "Ab3xY")
 	require.ErrorIs(t, err, walletcrew.ErrNotFound)
 	require.NotErrorIs(t, err, walletcrew.ErrOutcomeUnknown, "only a read failed")

@@ -445,7 +445,7 @@ func TestEnsureAgainstARival(t *testing.T) {
 		})
 		_, err := client.Webhooks.Ensure(t.Context(), hookSpec())
 		require.ErrorIs(t, err, walletcrew.ErrNotFound)
-		assert.Contains(t, err.Error(), "deleted 5 times")
+		assert.Contains(t, err.Error(), "found and then not found, 5 times")
 	})
 }
 
@@ -705,6 +705,9 @@ func TestRotateNeedsTheSuccessorsSecret(t *testing.T) {
 	client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.Method == http.MethodPost {
 			return respond(req, 201, `{"id":"Zz9zZ","endpoint":"https://shop.example/hook","events":["*"],"enabled":false}`), nil
+		}
+		if strings.HasSuffix(req.URL.Path, "/webhooks") {
+			return respond(req, 200, "["+hookJSON+"]"), nil
 		}
 		return respond(req, 200, hookJSON), nil
 	}))

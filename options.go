@@ -119,8 +119,8 @@ func WithRetries(max int, minWait, maxWait time.Duration) Option {
 	}
 }
 
-// WithLogger logs each attempt and each wait, at debug level: never the key, a secret or a body. Nil logs nothing, as does
-// leaving the option out.
+// WithLogger logs each attempt and each wait at debug level, and at warn level a list that isn't paged as expected (see
+// [WebhooksService.All]): never the key, a secret or a body. Nil logs nothing, as does leaving the option out.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *Client) error {
 		if l != nil {

@@ -69,9 +69,6 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for method, kind := range methods {
-				if name == "404" && method == "DELETE" {
-					continue // has its own test
-				}
 				transport, attempts := inTurn(f.answer)
 				var out struct{}
 				err := clientOn(t, transport).Do(context.Background(), method, "things", nil, &out)
@@ -162,27 +159,39 @@ func TestADeleteAnswered404(t *testing.T) {
 	for name, first := range map[string]roundTrip{"a lost answer": failing(errReset), "a 502": always(502, "")} {
 		t.Run("on a retry after "+name+" is a success", func(t *testing.T) {
 			t.Parallel()
-			transport, attempts := inTurn(first, always(404, ""))
+			notFound := always(404, "{}", "Content-Type", "application/problem+json")
+			transport, attempts := inTurn(first, notFound, always(200, "[]"))
 			require.NoError(t, clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY"))
-			assert.EqualValues(t, 2, attempts.Load())
+			assert.EqualValues(t, 3, attempts.Load(), "the list is asked, since a gateway's 404 is JSON, too")
+
+			transport, _ = inTurn(first, notFound, always(200, "["+hookJSON+"]"))
+			err := clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY")
+			require.ErrorContains(t, err, "the list has this webhook")
+			require.NotErrorIs(t, err, walletcrew.ErrNotFound)
+			require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
+
+			transport, _ = inTurn(first, notFound)
+			err = clientOn(t, transport).Do(context.Background(), "DELETE", "webhooks/Ab3xY", nil, nil)
+			require.ErrorIs(t, err, walletcrew.ErrNotFound, "Do knows no list to ask")
+			require.ErrorIs(t, err, walletcrew.ErrOutcomeUnknown)
 		})
 	}
 	t.Run("at once is an error", func(t *testing.T) {
 		t.Parallel()
-		transport, attempts := inTurn(always(404, ""))
+		transport, attempts := inTurn(always(404, "{}", "Content-Type", "application/problem+json"))
 		require.ErrorIs(t, clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY"), walletcrew.ErrNotFound)
 		assert.EqualValues(t, 1, attempts.Load())
 	})
 	t.Run("after an attempt that did nothing is an error", func(t *testing.T) {
 		t.Parallel()
 		for _, first := range []roundTrip{failing(errRefused), always(429, "")} {
-			transport, _ := inTurn(first, always(404, ""))
+			transport, _ := inTurn(first, always(404, "{}", "Content-Type", "application/problem+json"))
 			require.ErrorIs(t, clientOn(t, transport).Webhooks.Delete(context.Background(), "Ab3xY"), walletcrew.ErrNotFound)
 		}
 	})
 	t.Run("isn't confused with a GET's", func(t *testing.T) {
 		t.Parallel()
-		transport, _ := inTurn(always(502, ""), always(404, ""))
+		transport, _ := inTurn(always(502, ""), always(404, "{}", "Content-Type", "application/problem+json"))
 		_, err := clientOn(t, transport).Webhooks.Get(context.Background(), "Ab3xY")
 		require.ErrorIs(t, err, walletcrew.ErrNotFound)
 	})

@@ -3,6 +3,7 @@ package walletcrew
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
@@ -24,31 +25,113 @@ type Rotation struct {
 // knows both secrets. [WebhooksService.FinishRotation] with the two ids finishes it; deleting the disabled one gives it up.
 // Calling Rotate again makes another successor.
 //
+// That a second webhook on one endpoint is allowed isn't documented. So Rotate lists the webhooks first, and takes nothing for a
+// successor but a webhook that wasn't there before, with the predecessor's endpoint and another secret. If the platform answers with one
+// that was there, Rotate puts back what the create changed on it, and returns an error. If the create switched the predecessor off, Rotate
+// switches it on again. It deletes nothing but a successor that the platform enabled at once.
+//
 // An error that is [ErrOutcomeUnknown] may have left a disabled successor, too.
 func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, error) {
 	predecessor, err := s.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	successor, err := s.Create(ctx, WebhookSpec{
+	before, err := s.inventory(ctx, predecessor.Endpoint)
+	switch {
+	case err != nil:
+		return nil, &stepError{step: "rotate: list the webhooks first", err: err}
+	case before.whole && before.byID[predecessor.ID] == nil:
+		return nil, &stepError{step: "rotate", err: fmt.Errorf("the list of webhooks lacks %s, which is there: try again, and if it stays so, look what answers in the API's place", s.quotable(predecessor.ID))}
+	}
+	before.byID[predecessor.ID] = predecessor // it may stand on a page that couldn't be read
+
+	successor, createErr := s.Create(ctx, WebhookSpec{
 		Endpoint:    predecessor.Endpoint,
 		Events:      predecessor.Events,
 		Description: predecessor.Description,
 		Enabled:     new(false),
 	})
-	if err != nil {
-		return nil, err
+	if createErr != nil && !errors.Is(createErr, ErrOutcomeUnknown) {
+		return nil, createErr
 	}
-	if successor.SignatureSecret == "" { // no receiver could be given it
-		return nil, &stepError{step: "rotate", err: errors.New("the platform's answer holds no secret of the successor " + successor.ID + ": delete that webhook")}
-	}
-	if successor.Enabled { // it must not sign a delivery before the receivers know its secret
-		if err := s.Delete(ctx, successor.ID); err != nil {
-			return nil, &stepError{step: "rotate: the platform enabled the successor " + successor.ID + " at once, and it can't be deleted", err: err}
+	if createErr == nil && before.byID[successor.ID] != nil {
+		createErr = s.notCreated(ctx, "rotate", predecessor.Endpoint, before.byID[successor.ID])
+		if successor.ID == predecessor.ID {
+			return nil, createErr
 		}
-		return nil, &stepError{step: "rotate", err: errors.New("the platform enabled the successor at once; it was deleted again")}
+		successor = nil
+	}
+	keepErr := s.keepUp(ctx, predecessor, successor)
+	switch {
+	case createErr != nil && keepErr != nil:
+		return nil, &stepError{plain(createErr) + "; and", keepErr, true}
+	case createErr != nil:
+		return nil, createErr
+	case keepErr != nil:
+		return nil, keepErr
+	}
+	if err := s.checkSuccessor(ctx, predecessor, successor, before); err != nil {
+		return nil, &stepError{step: "rotate", err: err}
 	}
 	return &Rotation{Old: predecessor, New: successor, service: s}, nil
+}
+
+// keepUp makes sure that the create of a successor, nil if there is none, left the predecessor at work.
+func (s *WebhooksService) keepUp(ctx context.Context, predecessor, successor *Webhook) error {
+	now, err := s.Get(ctx, predecessor.ID)
+	switch {
+	case errors.Is(err, ErrNotFound) && successor != nil:
+		return s.replaced(ctx, predecessor, successor)
+	case err == nil && now.Enabled == predecessor.Enabled:
+		return nil
+	case err == nil:
+		now, err = s.Patch(ctx, predecessor.ID, WebhookPatch{Enabled: &predecessor.Enabled})
+		if err == nil && now.Enabled != predecessor.Enabled {
+			err = errNotPutBack
+		}
+	}
+	if err != nil {
+		return &stepError{"rotate: the create of a successor may have changed the webhook " + s.quotable(predecessor.ID) + ": look whether it is enabled as before", err, true}
+	}
+	return nil
+}
+
+// replaced: the create took the predecessor away. Nothing is delivered any more unless the successor is enabled at once.
+func (s *WebhooksService) replaced(ctx context.Context, predecessor, successor *Webhook) error {
+	gone, err := s.gone(ctx, predecessor.ID, true, successor.ID)
+	if err == nil && !gone {
+		err = errors.New("it was answered 404, " + stillListed)
+	}
+	if err == nil && predecessor.Enabled && !successor.Enabled {
+		_, err = s.Patch(ctx, successor.ID, WebhookPatch{Enabled: new(true)})
+	}
+	text := fmt.Sprintf("the platform put the webhook %s in the place of %s", s.quotable(successor.ID), s.quotable(predecessor.ID))
+	if err != nil {
+		return &stepError{"rotate: " + text + ", or so it seems: look which of them is there and enabled", err, true}
+	}
+	return &stepError{"rotate", errors.New(text + ", which is gone: give the receivers the new one's secret now (Get returns it)"), true}
+}
+
+// checkSuccessor looks whether what the create returned can be a successor. That it is none that was known before is certain.
+func (s *WebhooksService) checkSuccessor(ctx context.Context, predecessor, successor *Webhook, before *inventory) error {
+	id := s.quotable(successor.ID)
+	switch {
+	case successor.SignatureSecret == "": // no receiver could be given it
+		return errors.New("the platform's answer holds no secret of the successor " + id + ": delete that webhook")
+	case !endpoint.Same(successor.Endpoint, predecessor.Endpoint):
+		return fmt.Errorf("the platform made the successor %s with the endpoint %q instead of %q: delete that webhook", id, s.quotable(successor.Endpoint), s.quotable(predecessor.Endpoint))
+	case successor.SignatureSecret == predecessor.SignatureSecret: // perhaps it is the predecessor under another id
+		return errors.New("the platform gave the successor " + id + " the predecessor's secret, so nothing is won: look whether both webhooks are there, and delete the disabled one")
+	case !successor.Enabled:
+		return nil
+	case !before.whole:
+		return errors.New("the platform enabled the successor " + id + " at once, with a secret that the receivers don't know: delete it, unless it was there before")
+	}
+	// It must not sign a delivery before the receivers know its secret.
+	if err := s.remove(ctx, successor.ID, predecessor.ID); err != nil {
+		return &stepError{step: "the platform enabled the successor " + id + " at once, and it can't be deleted", err: err}
+	}
+	return errors.New("the platform enabled the successor at once; it was deleted again")
 }
 
 // Secrets returns what the receivers must accept until Finish has returned: the old secret and the new.
@@ -57,6 +140,9 @@ func (r *Rotation) Secrets() []Secret { return []Secret{r.Old.SignatureSecret, r
 // Finish enables the successor if the predecessor is enabled, and then deletes the predecessor. Between the two, events may
 // come twice, once signed with each secret. It may be called again after an error, and goes on where it stopped. If somebody else
 // has deleted the predecessor, the successor is enabled if the predecessor was when Rotate returned.
+//
+// Finish returns nil only if the list of webhooks has the successor and not the predecessor, since a proxy or a firewall may have
+// answered in the API's place. Where the list can't be read to its end ([ErrListIncomplete]), an answer like the API's is enough.
 func (r *Rotation) Finish(ctx context.Context) error {
 	if r.service == nil || r.Old == nil || r.New == nil {
 		return errors.New("walletcrew: the Rotation isn't one that Rotate returned: use FinishRotation with the two webhooks' ids")
@@ -67,7 +153,8 @@ func (r *Rotation) Finish(ctx context.Context) error {
 // FinishRotation is [Rotation.Finish] for a process that starts anew: it reads both webhooks first. Where the predecessor is gone
 // and the successor is enabled, the rotation was finished before. Where the predecessor is gone and the successor is disabled,
 // nobody can tell whether it should be: that is an error, and Patch enables it. Two ids that aren't of one endpoint are a
-// [ValidationError], and so are an old webhook that is disabled and a new one that is enabled: the ids are swapped.
+// [ValidationError], and so are two with one secret, and an old webhook that is disabled and a new one that is enabled: the ids are
+// swapped.
 func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID string) error {
 	return s.finish(ctx, oldID, newID, nil)
 }
@@ -82,20 +169,25 @@ func (s *WebhooksService) finish(ctx context.Context, oldID, newID string, known
 		return &stepError{step: "finish the rotation: the successor", err: err}
 	}
 	predecessor, err := s.Get(ctx, oldID)
-	gone := errors.Is(err, ErrNotFound)
+	gone := false
+	if errors.Is(err, ErrNotFound) { // which may be a success, so that one answer isn't enough
+		if gone, err = s.gone(ctx, oldID, true, successor.ID); err == nil && !gone {
+			err = errors.New("it was answered 404, " + stillListed)
+		}
+	}
 	switch {
+	case err != nil:
+		return &stepError{step: "finish the rotation: the predecessor", err: err}
 	case gone && successor.Enabled:
 		return nil
 	case gone && known == nil:
 		return &stepError{step: "finish the rotation", err: errors.New("the predecessor is gone, and the successor is disabled: enable it with Patch if it should be")}
 	case gone:
 		predecessor = known
-	case err != nil:
-		return &stepError{step: "finish the rotation: the predecessor", err: err}
-	case !endpoint.Same(predecessor.Endpoint, successor.Endpoint):
-		return &ValidationError{Field: "newID", Reason: "names a webhook on another endpoint: it is not the successor of oldID"}
-	case known == nil && !predecessor.Enabled && successor.Enabled:
-		return &ValidationError{Field: "oldID", Reason: "names a disabled webhook, and newID an enabled one: if the ids aren't swapped, delete the disabled one"}
+	default:
+		if err := checkPair(predecessor, successor, known != nil); err != nil {
+			return err
+		}
 	}
 	if predecessor.Enabled && !successor.Enabled {
 		patched, err := s.Patch(ctx, newID, WebhookPatch{Enabled: new(true)})
@@ -109,8 +201,23 @@ func (s *WebhooksService) finish(ctx context.Context, oldID, newID string, known
 	if gone {
 		return nil
 	}
-	if err := s.Delete(ctx, oldID); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := s.remove(ctx, oldID, successor.ID); err != nil {
 		return &stepError{step: "finish the rotation: delete the predecessor", err: err}
+	}
+	return nil
+}
+
+// checkPair looks whether one webhook can be the other's successor. Rotated: Rotate has made them in this process.
+func checkPair(predecessor, successor *Webhook, rotated bool) error {
+	switch {
+	case predecessor.ID == successor.ID:
+		return &ValidationError{Field: "newID", Reason: "names the same webhook as oldID"}
+	case !endpoint.Same(predecessor.Endpoint, successor.Endpoint):
+		return &ValidationError{Field: "newID", Reason: "names a webhook on another endpoint: it is not the successor of oldID"}
+	case predecessor.SignatureSecret == successor.SignatureSecret:
+		return &ValidationError{Field: "newID", Reason: "names a webhook with the same secret as oldID's: nothing would be replaced"}
+	case !rotated && !predecessor.Enabled && successor.Enabled:
+		return &ValidationError{Field: "oldID", Reason: "names a disabled webhook, and newID an enabled one: if the ids aren't swapped, delete the disabled one"}
 	}
 	return nil
 }

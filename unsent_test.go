@@ -264,7 +264,10 @@ func TestWhatFailsBeforeThereIsAConnectionIsTriedAgain(t *testing.T) {
 
 func TestTheCallersTraceIsKept(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.NotFoundHandler())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusNotFound)
+	}))
 	defer server.Close()
 	var got atomic.Int32
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { got.Add(1) }})

@@ -5,19 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/google/go-querystring/query"
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
 
 // WebhooksService manages the tenant's webhooks (/api/{tenantId}/webhooks). It is the Client's field Webhooks, and safe for
 // concurrent use. Every call can fail with a [ValidationError], an [APIError] or a [RequestError].
 type WebhooksService struct {
 	client *Client
+	made   *madeWebhooks
 }
 
 // A Webhook is a subscription as the platform has it: to which endpoint it sends which events, signed with which secret.
@@ -90,13 +90,6 @@ func (l WebhookList) Format(f fmt.State, verb rune) {
 	formatFields(f, verb, fields(l))
 }
 
-const (
-	maxStalePages = 100    // in a row
-	maxPages      = 10_000 // in all
-)
-
-const headerContinuation = "X-continuationToken"
-
 // wireWebhook is a webhook as it is sent: only the members that are set.
 type wireWebhook struct {
 	Endpoint    *string         `json:"endpoint,omitempty"`
@@ -118,96 +111,26 @@ func (s *WebhooksService) Create(ctx context.Context, spec WebhookSpec) (*Webhoo
 	if body.Enabled == nil {
 		body.Enabled = new(true)
 	}
-	return s.exchange(ctx, http.MethodPost, "webhooks", body)
+	return s.exchange(ctx, http.MethodPost, "webhooks", "", body)
 }
 
-// Get returns one webhook. One that doesn't exist is [ErrNotFound].
+// Get returns one webhook. One that doesn't exist is [ErrNotFound]. A 404 that isn't JSON, or comes after a redirect, may be a
+// proxy's or a firewall's: then Get lists the webhooks, and the error is ErrNotFound only if the list doesn't have this one.
 func (s *WebhooksService) Get(ctx context.Context, id string) (*Webhook, error) {
 	path, err := webhookPath(id)
 	if err != nil {
 		return nil, err
 	}
-	return s.exchange(ctx, http.MethodGet, path, nil)
-}
-
-// List returns the tenant's webhooks, or one page of them if the platform pages; [WebhooksService.All] follows the pages. Opts
-// may be nil.
-func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*WebhookList, error) {
-	path := "webhooks"
-	if opts != nil {
-		if opts.PageIndex < 0 || opts.PageSize < 0 {
-			return nil, &ValidationError{Field: "pageIndex or pageSize", Reason: "is negative"}
-		}
-		values, err := query.Values(opts)
-		if err != nil {
-			return nil, fmt.Errorf("walletcrew: encode the list options: %w", err)
-		}
-		if len(values) > 0 {
-			path += "?" + values.Encode()
-		}
-	}
-	list := &WebhookList{}
-	err := s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
-		list.ContinuationToken = answer.Header.Get(headerContinuation)
-		return decodeList(ctx, answer.Body, &list.Webhooks)
-	})
+	w, err := s.exchange(ctx, http.MethodGet, path, id, nil)
 	if err != nil {
-		return nil, err
+		return nil, s.confirmNotFound(ctx, id, err)
 	}
-	return list, nil
+	return w, nil
 }
 
-// All goes through the webhooks of all pages, in the platform's order, asking for a page when the loop gets there. An error is
-// yielded once, with a nil webhook, and ends it; so does a list that goes in a circle or has no end: a continuation token that
-// comes a second time, 100 pages in a row on which nothing is new, or 10,000 pages in all. Opts may be nil.
-func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
-	return func(yield func(*Webhook, error) bool) {
-		var page ListOptions
-		if opts != nil {
-			page = *opts
-		}
-		tokens, ids := map[string]bool{page.ContinuationToken: true}, map[string]bool{}
-		stale := 0 // pages in a row on which nothing was new
-		for {
-			list, err := s.List(ctx, &page)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			before := len(ids)
-			for i := range list.Webhooks {
-				ids[list.Webhooks[i].ID] = true
-				if !yield(&list.Webhooks[i], nil) {
-					return
-				}
-			}
-			token := list.ContinuationToken
-			if token == "" {
-				return
-			}
-			stale++
-			if len(ids) > before {
-				stale = 0
-			}
-			var endless error
-			switch {
-			case tokens[token] || stale == maxStalePages:
-				endless = errors.New("the list goes in a circle: the same continuation token came twice, or many pages without anything new")
-			case len(tokens) == maxPages:
-				endless = fmt.Errorf("the list has no end: %d pages, and each names a next one", maxPages)
-			}
-			if endless != nil {
-				yield(nil, s.client.newCall(ctx, http.MethodGet, "webhooks").failed(endless))
-				return
-			}
-			tokens[token] = true
-			page.PageIndex, page.ContinuationToken = 0, token
-		}
-	}
-}
-
-// Patch changes what is set in patch and returns the webhook as it now is; where the platform's answer doesn't say, it asks.
-// A patch that sets nothing is a [ValidationError].
+// Patch changes what is set in patch and returns the webhook as it now is; where the platform's answer doesn't say, it asks. If the
+// answer isn't like the API's (a page of HTML, or one that a redirect led to), and the webhook isn't as the patch says, that is an
+// error. A webhook that doesn't exist is [ErrNotFound], as for Get. A patch that sets nothing is a [ValidationError].
 func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPatch) (*Webhook, error) {
 	path, err := webhookPath(id)
 	if err != nil {
@@ -224,45 +147,92 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 		Webhook
 		Enabled *bool `json:"enabled"`
 	}
+	var answer Response
 	whole := false
-	err = s.client.send(ctx, http.MethodPatch, path, body, func(answer Response) error {
+	err = s.client.send(ctx, http.MethodPatch, path, body, func(a Response) error {
+		answer = a
 		w := &patched.Webhook
-		whole = decodeAnswer(answer.Body, &patched) == nil && w.ID != "" && w.Endpoint != "" && len(w.Events) > 0 && w.SignatureSecret != "" && patched.Enabled != nil
-		return nil // the patch was taken; what the answer lacks can be asked for
+		whole = decodeAnswer(a.Body, &patched) == nil && strings.EqualFold(w.ID, id) && w.Endpoint != "" && len(w.Events) > 0 && w.SignatureSecret != "" && patched.Enabled != nil
+		return nil // what the answer lacks can be asked for
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.confirmNotFound(ctx, id, err)
 	}
 	if whole {
 		patched.Webhook.Enabled = *patched.Enabled
 		return &patched.Webhook, nil
 	}
 	w, err := s.Get(ctx, id)
-	if err != nil {
+	switch alike := answer.likeTheAPIs(); {
+	case err != nil && alike:
 		return nil, &stepError{"the webhook was patched, but can't be read back", err, true}
+	case err != nil:
+		return nil, &stepError{"the webhook may have been patched: the answer " + answer.kind() + ", and it can't be read back", err, true}
+	case !alike && !patch.holds(w):
+		return nil, s.foreignAnswer(ctx, http.MethodPatch, path, answer, "the webhook isn't as the patch says")
 	}
 	return w, nil
 }
 
-// Delete removes a webhook: no further deliveries are made for it. One that doesn't exist is [ErrNotFound], unless the call was
-// tried again: then it is a success, since an attempt before may have deleted it.
+// holds reports whether the webhook is as the patch says.
+func (p *WebhookPatch) holds(w *Webhook) bool {
+	return (p.Endpoint == nil || endpoint.Same(*p.Endpoint, w.Endpoint)) &&
+		(p.Events == nil || sameEvents(p.Events, w.Events)) &&
+		(p.Description == nil || *p.Description == w.Description) &&
+		(p.Enabled == nil || *p.Enabled == w.Enabled)
+}
+
+// Delete removes a webhook: no further deliveries are made for it. One that doesn't exist is [ErrNotFound], as for Get.
+//
+// An answer like the API's is taken at its word: 204, or 200 with JSON or nothing, without a redirect. After any other success, such
+// as a login page, Delete lists the webhooks. So it does after a 404 if an attempt before, whose answer was lost, may have deleted the
+// webhook. If the list doesn't have it, that is a success; if it does, or can't be had, an error that isn't ErrNotFound.
 func (s *WebhooksService) Delete(ctx context.Context, id string) error {
 	path, err := webhookPath(id)
 	if err != nil {
 		return err
 	}
-	return s.client.send(ctx, http.MethodDelete, path, nil, nil)
+	var answer Response
+	err = s.client.send(ctx, http.MethodDelete, path, nil, func(a Response) error {
+		answer = a
+		return nil
+	})
+	api := notFound(err)
+	switch {
+	case err == nil && answer.likeTheAPIs():
+		return nil
+	case err != nil && api == nil:
+		return err
+	case api != nil && !api.outcomeUnknown: // no attempt before may have deleted it
+		return s.confirmNotFound(ctx, id, err)
+	}
+	gone, listErr := s.gone(ctx, id, api != nil && api.likeTheAPIs(), "")
+	switch {
+	case gone:
+		return nil
+	case listErr != nil:
+		return &stepError{"the webhook may have been deleted, and the list that would tell can't be had", listErr, true}
+	case api != nil:
+		api.unconfirmed, api.note = true, stillListed
+		return err
+	}
+	return s.foreignAnswer(ctx, http.MethodDelete, path, answer, "the list still has the webhook")
 }
 
-// exchange is for the calls that are answered with one webhook.
-func (s *WebhooksService) exchange(ctx context.Context, method, path string, in any) (*Webhook, error) {
+// exchange is for the calls that are answered with one webhook; id is the one that it must be, "" for a new one.
+func (s *WebhooksService) exchange(ctx context.Context, method, path, id string, in any) (*Webhook, error) {
 	w := &Webhook{}
 	err := s.client.send(ctx, method, path, in, func(answer Response) error {
 		if err := decodeAnswer(answer.Body, w); err != nil {
 			return err
 		}
-		if w.ID == "" {
+		switch {
+		case w.ID == "":
 			return errors.New(`it has no member "id"`)
+		case w.Endpoint == "":
+			return errors.New(`it has no member "endpoint"`)
+		case id != "" && !strings.EqualFold(w.ID, id):
+			return errors.New("it is another webhook than the one that was asked for")
 		}
 		return nil
 	})

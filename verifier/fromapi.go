@@ -41,6 +41,7 @@ const (
 //   - If the list is over 10 minutes old when a delivery comes, it lists again in the background, so that the secret of a deleted
 //     webhook comes to be refused. If it is over 20 minutes old, that delivery waits for the new list, 3 seconds at most, and only while
 //     the API is well.
+//   - If the list can't be read to its end ([walletcrew.ErrListIncomplete]), the secrets that were read are those it has.
 func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 	s := &apiSource{client: client, tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
 	for _, opt := range opts {
@@ -54,8 +55,8 @@ func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 // An APIOption is passed to [FromAPI].
 type APIOption func(*apiSource)
 
-// ForEndpoint takes only the secrets of webhooks with this endpoint, as [walletcrew.WebhooksService.Ensure] knows it: a URL whose
-// host ignores case. Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
+// ForEndpoint takes only the secrets of webhooks with this endpoint, as [walletcrew.WebhooksService.Ensure] knows it: a URL in any
+// spelling that has the same normal form (RFC 3986, 6.2.2). Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
 func ForEndpoint(url string) APIOption { return func(s *apiSource) { s.endpoint = &url } }
 
 type apiSource struct {
@@ -204,6 +205,9 @@ func (s *apiSource) list(ctx context.Context) ([]walletcrew.Secret, error) {
 	var secrets []walletcrew.Secret
 	seen := map[walletcrew.Secret]bool{"": true}
 	for w, err := range s.client.Webhooks.All(ctx, nil) {
+		if errors.Is(err, walletcrew.ErrListIncomplete) {
+			break // a delivery signed with one that was read is accepted; the client has logged what is wrong
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -859,3 +859,46 @@ func TestFromAPIRetriesOfTheClientStayWithinOneLook(t *testing.T) {
 		assert.LessOrEqual(t, api.asked(), 4, "ten deliveries cause one look of at most four attempts")
 	})
 }
+
+func TestFromAPIGoesByWhatItCouldReadWhereThePagingIsNotAsExpected(t *testing.T) {
+	t.Parallel()
+	const page = `[{"id":"w1","endpoint":"https://shop.example/hooks","events":["*"],"enabled":true,"signatureSecret":"one"}]`
+	for name, second := range map[string]struct {
+		status int
+		body   string
+		token  string // "each": another each time
+	}{
+		"the last page repeats its token": {200, strings.NewReplacer("w1", "w2", "one", "two").Replace(page), "2"},
+		"page 1 comes again":              {200, page, "2"},
+		"page 1 comes again and again":    {200, page, "each"},
+		"the token is refused":            {400, `{"title":"unknown parameter"}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.URL.Query().Get("continuationToken") == "" {
+					w.Header().Set("X-continuationToken", "2")
+					_, _ = io.WriteString(w, page)
+					return
+				}
+				n := asked.Add(1)
+				if second.token != "" {
+					w.Header().Set("X-continuationToken", strings.Replace(second.token, "each", fmt.Sprint("t", n), 1))
+				}
+				w.WriteHeader(second.status)
+				_, _ = io.WriteString(w, second.body)
+			}))
+			t.Cleanup(api.Close)
+			client, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey("key-4f9c2d71e8"), walletcrew.WithBaseURL(api.URL))
+			require.NoError(t, err)
+			v := verifierOf(t, verifier.FromAPI(client))
+			assert.Equal(t, http.StatusNoContent, sentWith(v, "one"), "the secret stands on page 1")
+			if strings.Contains(second.body, "two") {
+				assert.Equal(t, http.StatusNoContent, sentWith(v, "two"))
+			}
+			assert.LessOrEqual(t, asked.Load(), int32(4), "it doesn't ask for ever")
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -92,7 +93,7 @@ func (s *Server) wait(ctx context.Context, d time.Duration) bool {
 
 func (f *Fault) answer() answer {
 	a := answer{status: f.StatusCode, header: http.Header{}, body: []byte(f.Body)}
-	if len(f.Body) > 0 && f.Body[0] == '{' {
+	if strings.HasPrefix(f.Body, "{") || strings.HasPrefix(f.Body, "[") {
 		a.header.Set("Content-Type", "application/json")
 		if f.StatusCode >= 400 {
 			a.header.Set("Content-Type", "application/problem+json")

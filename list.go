@@ -1,0 +1,210 @@
+package walletcrew
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+
+	"github.com/google/go-querystring/query"
+
+	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
+)
+
+const (
+	maxEmptyPages    = 100    // in a row, or others without anything new
+	maxRepeatedPages = 3      // in a row: pages asked for the first time that hold only what others held
+	maxPages         = 10_000 // in all
+)
+
+const headerContinuation = "X-continuationToken"
+
+// List returns the tenant's webhooks, or one page of them if the platform pages; [WebhooksService.All] follows the pages. Opts
+// may be nil.
+func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*WebhookList, error) {
+	list, _, err := s.page(ctx, opts)
+	return list, err
+}
+
+// page is List, and says whether the answer is the documented one: 200, a JSON array, without a redirect.
+func (s *WebhooksService) page(ctx context.Context, opts *ListOptions) (list *WebhookList, documented bool, err error) {
+	path := "webhooks"
+	if opts != nil {
+		if opts.PageIndex < 0 || opts.PageSize < 0 {
+			return nil, false, &ValidationError{Field: "pageIndex or pageSize", Reason: "is negative"}
+		}
+		values, err := query.Values(opts)
+		if err != nil {
+			return nil, false, fmt.Errorf("walletcrew: encode the list options: %w", err)
+		}
+		if len(values) > 0 {
+			path += "?" + values.Encode()
+		}
+	}
+	list = &WebhookList{}
+	err = s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
+		list.ContinuationToken = answer.Header.Get(headerContinuation)
+		documented = answer.likeTheAPIs() && bytes.HasPrefix(bytes.TrimSpace(answer.Body), []byte("["))
+		return decodeList(ctx, answer.Body, &list.Webhooks)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return list, documented, nil
+}
+
+// All goes through the webhooks of all pages, each once, in the platform's order, asking for a page when the loop gets there. An error
+// is yielded once, with a nil webhook, and ends it. Opts may be nil.
+//
+// How the platform pages isn't documented, so All stops where following the pages leads nowhere, and logs a warning (see
+// [WithLogger]). If it came to a page that it had read before by the same token, it has read what there is, and that is no error. It
+// is an error that is [ErrListIncomplete] if pages that weren't asked for before bring only known webhooks (the platform ignores the
+// token), if the platform refuses the token (400, 404, 414, 422), after 100 pages in a row without anything new, and after 10,000
+// pages. What was yielded before it counts.
+func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
+	return func(yield func(*Webhook, error) bool) { (&listWalk{service: s, ctx: ctx}).run(opts, yield) }
+}
+
+// A listWalk is one walk through the pages of the list.
+type listWalk struct {
+	service *WebhooksService
+	ctx     context.Context
+
+	pages        int
+	tokens       map[string]bool // that pages were asked for by
+	ids          map[string]bool
+	stale        int  // pages in a row on which nothing was new
+	repeated     int  // of these, those that weren't empty and were asked for by a new token
+	undocumented bool // a page wasn't a JSON array that came with 200
+}
+
+func (l *listWalk) run(opts *ListOptions, yield func(*Webhook, error) bool) {
+	var page ListOptions
+	if opts != nil {
+		page = *opts
+	}
+	l.tokens, l.ids = map[string]bool{}, map[string]bool{}
+	for {
+		token := page.ContinuationToken
+		list, documented, err := l.service.page(l.ctx, &page)
+		if err != nil {
+			yield(nil, l.pageError(err))
+			return
+		}
+		l.pages++
+		l.undocumented = l.undocumented || !documented
+		l.stale++
+		if !l.tokens[token] && len(list.Webhooks) > 0 {
+			l.repeated++
+		}
+		l.tokens[token] = true
+		for i := range list.Webhooks {
+			w := &list.Webhooks[i]
+			if err := l.ctx.Err(); err != nil {
+				yield(nil, l.failed(err))
+				return
+			}
+			switch known := l.ids[w.ID]; {
+			case known && w.ID != "":
+				continue
+			case !known:
+				l.ids[w.ID] = true
+				l.stale, l.repeated = 0, 0
+			}
+			if !yield(w, nil) {
+				return
+			}
+		}
+		if list.ContinuationToken == "" {
+			return
+		}
+		if ended, err := l.leadsNowhere(list.ContinuationToken); ended {
+			if err != nil {
+				yield(nil, err)
+			}
+			return
+		}
+		page.PageIndex, page.ContinuationToken = 0, list.ContinuationToken
+	}
+}
+
+// leadsNowhere reports whether to ask for no further page, and what is wrong then, if something may be missing.
+func (l *listWalk) leadsNowhere(next string) (bool, error) {
+	circle := l.stale > 0 && l.tokens[next]
+	why := ""
+	switch {
+	case circle && l.repeated > 0, l.repeated == maxRepeatedPages:
+		why = "the list goes in a circle: each page is one that came before, as if the platform ignored the continuation token"
+	case circle: // a page that was asked for by the same token twice brought nothing new
+		l.warn("the list of webhooks goes in a circle; it was read to its end, as far as can be told")
+		return true, nil
+	case l.stale == maxEmptyPages:
+		why = fmt.Sprintf("the list goes in a circle: %d pages in a row hold nothing new, and each names a next one", maxEmptyPages)
+	case l.pages == maxPages:
+		why = fmt.Sprintf("the list has no end: %d pages, and each names a next one", maxPages)
+	default:
+		return false, nil
+	}
+	return true, l.incomplete(errors.New(why))
+}
+
+// pageError: a first page that is refused is an error like any other. Where only the token can be the reason, the paging isn't as expected.
+func (l *listWalk) pageError(err error) error {
+	if api, ok := err.(*APIError); ok && l.pages > 0 { //nolint:errorlint // not where it is the last attempt of a call that was ended
+		switch api.StatusCode {
+		case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestURITooLong, http.StatusUnprocessableEntity:
+			api.unconfirmed, api.note = true, "the pages before were answered, so it is most likely the continuation token that is refused"
+			return l.incomplete(err)
+		}
+	}
+	return err
+}
+
+func (l *listWalk) incomplete(why error) error {
+	l.warn("the list of webhooks may be incomplete: the platform doesn't page as this SDK expects", slog.String("error", l.service.client.key.hide(why.Error())))
+	return l.failed(fmt.Errorf("%w: %w", ErrListIncomplete, why))
+}
+
+func (l *listWalk) failed(err error) error {
+	return l.service.client.newCall(l.ctx, http.MethodGet, "webhooks").failed(err)
+}
+
+func (l *listWalk) warn(text string, attrs ...slog.Attr) {
+	l.service.client.log.LogAttrs(l.ctx, slog.LevelWarn, "walletcrew: "+text, append(attrs, slog.Int("pages", l.pages), slog.Int("webhooks", len(l.ids)))...)
+}
+
+// An inventory is what the list held at one time.
+type inventory struct {
+	byID       map[string]*Webhook
+	on         []*Webhook // those for one endpoint, in the platform's order
+	whole      bool       // read to its end: else there may be a webhook that isn't in it
+	documented bool       // each page was a JSON array that came with 200
+}
+
+// inventory reads the whole list, or what can be had of it where the paging isn't as expected. With an error, it holds what came before.
+func (s *WebhooksService) inventory(ctx context.Context, url string) (*inventory, error) {
+	inv := &inventory{byID: map[string]*Webhook{}}
+	normal := endpoint.Normal(url)
+	walk := &listWalk{service: s, ctx: ctx}
+	var failure error
+	walk.run(nil, func(w *Webhook, err error) bool {
+		if err != nil {
+			failure = err
+			return false
+		}
+		inv.byID[w.ID] = w
+		if w.Endpoint == url || endpoint.Normal(w.Endpoint) == normal {
+			inv.on = append(inv.on, w)
+		}
+		return true
+	})
+	inv.documented = !walk.undocumented
+	inv.whole = failure == nil
+	if errors.Is(failure, ErrListIncomplete) {
+		failure = nil
+	}
+	return inv, failure
+}
