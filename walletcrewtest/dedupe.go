@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,66 +15,134 @@ import (
 )
 
 // TestDeduper tests whether d keeps the rules of [receiver.Deduper], in the way of testing/fstest.TestFS: nil, or one error that
-// names every rule that was seen broken, with what was expected and what came.
+// names every rule that was seen broken, with what was expected, what came, and what is lost by it.
 //
 //	if err := walletcrewtest.TestDeduper(t.Context(), d); err != nil {
 //		t.Fatal(err)
 //	}
 //
-// It uses real time, since d's clock may be another machine's, and takes about a second; more where an answer takes over 100 ms.
-// Its keys begin with "walletcrewtest/" and a random text, so that it can run on a server that is in use, and several times at
-// once. Some of them stay there as done until d forgets them.
+// It checks:
+//   - A call returns when its context has ended (it gets 5 s for that), and what it answers then is so.
+//   - A lease holds its key as long as was asked for, no shorter and no longer, whatever other claims come meanwhile.
+//   - Complete and Release do what they say, also when the lease ran out and nobody took it over.
+//   - A token that isn't that of the key's latest lease changes nothing, and the error is [receiver.ErrLeaseLost].
+//   - Keys are compared exactly: all forms that the handler makes, up to 512 bytes, and 2,000 at once.
+//   - Of several calls at once, one wins: on a key that is free, given back, left over, or being completed.
 //
-// It tests what the interface promises. How long d remembers what is done, and what it does when its server fails, is yours to
-// test. A passed test is no proof: a race may not have shown itself.
+// It takes a few seconds of real time, since d's clock may be another machine's. By that it sees leases of up to 1.4 s end; of longer
+// ones it sees only that they don't end within 2 s. Test a deduper that lives in your process once more in a testing/synctest bubble,
+// where a day passes in no time. There it waits for leases of up to 24 h and 10 s, which is the longest that the handler takes.
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		if err := walletcrewtest.TestDeduper(t.Context(), mydeduper.New()); err != nil {
+//			t.Fatal(err)
+//		}
+//	})
+//
+// The id in each key has "walletcrewtest-" and a random text, so that TestDeduper can run on a server that is in use, and several
+// times at once. D must have room for 5,000 events, and remember what is done for a minute. Some hundred keys stay as done, and a few as
+// held for an hour.
+//
+// How long d remembers what is done, and what it does when its server fails, is yours to test. A passed test is no proof: a race may
+// not have shown itself, least of all on one core.
 func TestDeduper(ctx context.Context, d receiver.Deduper) error {
 	if d == nil {
 		return errors.New("walletcrewtest: TestDeduper: the deduper is nil")
 	}
-	t := &deduperTest{ctx: ctx, d: d, prefix: "walletcrewtest/" + rand.Text() + "/"}
-	var wg sync.WaitGroup
-	for _, rule := range deduperRules {
-		wg.Go(func() { rule.test(&ruleTest{deduperTest: t, name: rule.name}) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t := &deduperTest{ctx: ctx, d: d, id: "walletcrewtest-" + rand.Text()[:12], fake: fakeTime(), hung: make(chan struct{})}
+	if t.run(promptRules) { // else all others would hang, too
+		t.run(deduperRules)
 	}
-	wg.Wait()
-	if len(t.broken) == 0 {
+	broken := t.seen()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("walletcrewtest: TestDeduper was stopped: %w", context.Cause(ctx))
+	case len(broken) == 0:
 		return nil
 	}
-	slices.Sort(t.broken)
-	return errors.New("walletcrewtest: TestDeduper found broken rules:\n\t" + strings.Join(slices.Compact(t.broken), "\n\t"))
+	return errors.New("walletcrewtest: TestDeduper found broken rules:\n\t" + strings.Join(broken, "\n\t"))
 }
 
-// A long lease can't run out during the test; a short one does soon, by whichever clock.
+// A long lease can't run out during the test, a short one does soon.
 const (
 	longLease  = time.Hour
 	shortLease = 250 * time.Millisecond
-	ranOut     = shortLease + 100*time.Millisecond // after Claim has returned
+
+	patience = 30 * time.Second       // for a call on a server that is busy
+	grace    = 5 * time.Second        // for a call to return when its context has ended: the machine may stand still for a while
+	early    = 10 * time.Millisecond  // how much earlier a lease may end: clocks count in milliseconds, and not all at one speed
+	late     = 100 * time.Millisecond // how much later
 )
 
-var deduperRules = []struct {
+// A deduperRule is one that a deduper must keep.
+type deduperRule struct {
 	name string
 	test func(*ruleTest)
-}{
-	{"a key that is held isn't given away", (*ruleTest).held},
-	{"what is completed is done", (*ruleTest).completed},
-	{"what is released can be claimed", (*ruleTest).released},
-	{"a token that isn't the lease's changes nothing", (*ruleTest).foreignTokens},
-	{"a lease that ran out can be taken over, and its token is outdated", (*ruleTest).takenOver},
-	{"a lease that ran out, but that nobody took over, can be completed", (*ruleTest).lateComplete},
-	{"a lease that ran out, but that nobody took over, can be released", (*ruleTest).lateRelease},
-	{"keys are compared exactly", (*ruleTest).keys},
-	{"of several at once, one gets a key", func(t *ruleTest) { t.race("race") }},
-	{"of several at once, one takes a lease over that ran out", (*ruleTest).raceTakeOver},
-	{"what is done stays done when others race for it", (*ruleTest).raceDone},
 }
 
 type deduperTest struct {
-	ctx    context.Context
-	d      receiver.Deduper
-	prefix string
+	ctx  context.Context
+	d    receiver.Deduper
+	id   string // what is in all keys
+	fake bool   // waiting costs nothing
 
 	mu     sync.Mutex
-	broken []string
+	broken map[string][]string // by rule
+	hung   chan struct{}       // closed when a call doesn't return
+}
+
+// run tests the rules side by side: most of them wait for leases. It says false if a call hangs, and doesn't wait for that.
+func (t *deduperTest) run(rules []deduperRule) bool {
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, rule := range rules {
+		wg.Go(func() { rule.test(&ruleTest{deduperTest: t, name: rule.name}) })
+	}
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-t.hung:
+	}
+	if !t.hangs() {
+		return true
+	}
+	if t.fake {
+		t.wait(longLease) // a bubble can't end before its goroutines: give them the time
+	}
+	return false
+}
+
+// hangs says whether a call didn't return.
+func (t *deduperTest) hangs() bool {
+	select {
+	case <-t.hung:
+		return true
+	default:
+		return false
+	}
+}
+
+// seen returns what is broken: of each rule what was seen first, since one fault can show in many ways.
+func (t *deduperTest) seen() []string {
+	const most = 6
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []string
+	for _, rule := range slices.Sorted(maps.Keys(t.broken)) {
+		seen := t.broken[rule]
+		for _, text := range seen[:min(len(seen), most)] {
+			all = append(all, rule+": "+text)
+		}
+		if more := len(seen) - most; more > 0 {
+			all = append(all, fmt.Sprintf("%s: and %d more", rule, more))
+		}
+	}
+	return all
 }
 
 // A ruleTest is one rule's part. Its methods report what is broken, and go on.
@@ -82,272 +151,140 @@ type ruleTest struct {
 	name string
 }
 
-func (t *ruleTest) broke(format string, args ...any) {
+// broke reports what was seen, and what a user loses by it.
+func (t *ruleTest) broke(loss, format string, args ...any) {
+	if t.ctx.Err() != nil {
+		return // it was the test that ended the call
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.broken = append(t.broken, t.name+": "+fmt.Sprintf(format, args...))
+	if t.broken == nil {
+		t.broken = make(map[string][]string)
+	}
+	if text := fmt.Sprintf(format, args...) + ": " + loss; !slices.Contains(t.broken[t.name], text) {
+		t.broken[t.name] = append(t.broken[t.name], text)
+	}
 }
+
+// hang reports a call that doesn't return, and ends the test.
+func (t *ruleTest) hang(call string) {
+	t.broke("until it does, the delivery isn't answered, and its goroutine stays", "%s hasn't returned %v after its context ended", call, grace)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.hangs() {
+		close(t.hung)
+	}
+}
+
+// call runs a call of the deduper with a context that ends some day. One that doesn't return even then is reported.
+func (t *ruleTest) call(what string, f func(ctx context.Context)) {
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	defer time.AfterFunc(patience+grace, func() { t.hang(what) }).Stop()
+	f(ctx)
+}
+
+// key returns a key as the handler makes it.
+func (t *ruleTest) key(name string) string { return "t/acme/" + t.id + "-" + name }
 
 // claim claims, and says whether that ended as expected.
 func (t *ruleTest) claim(key string, lease time.Duration, want receiver.ClaimState, when string) (token string, ok bool) {
-	claim, err := t.d.Claim(t.ctx, t.prefix+key, lease)
-	switch {
-	case err != nil:
-		t.broke("Claim %s: expected %s, got the error: %v", when, want, err)
-	case claim.State != want:
-		t.broke("Claim %s: expected %s, got %s", when, want, claim.State)
-	case want == receiver.Claimed && claim.Token == "":
-		t.broke("Claim %s: the claim has no token", when)
-	case want != receiver.Claimed && claim.Token != "":
-		t.broke("Claim %s: a claim that is %s must have no token, got one", when, want)
-	default:
-		return claim.Token, true
+	t.call("Claim "+when, func(ctx context.Context) { token, ok = t.claimWith(ctx, key, lease, want, when) })
+	return token, ok
+}
+
+func (t *ruleTest) claimWith(ctx context.Context, key string, lease time.Duration, want receiver.ClaimState, when string) (token string, ok bool) {
+	claim, err := t.d.Claim(ctx, key, lease)
+	if err != nil {
+		t.broke("the handler answers 503, and the event isn't handled", "Claim %s: expected %s, got the error: %v", when, want, err)
+		return "", false
 	}
-	return claim.Token, false
+	return claim.Token, t.answered(claim, want, when)
+}
+
+// answered says whether a claim is as expected.
+func (t *ruleTest) answered(claim receiver.Claim, want receiver.ClaimState, when string) bool {
+	switch {
+	case claim.State != want:
+		t.broke(lossOf(want, claim.State), "Claim %s: expected %s, got %s", when, want, claim.State)
+	case want == receiver.Claimed && claim.Token == "":
+		t.broke("the lease can neither be completed nor released", "Claim %s: the claim has no token", when)
+	case want != receiver.Claimed && claim.Token != "":
+		t.broke("with a holder's token another can complete the event", "Claim %s: a claim that is %s must have no token, got one", when, want)
+	default:
+		return true
+	}
+	return false
+}
+
+// lossOf says what is lost by a wrong answer.
+func lossOf(want, got receiver.ClaimState) string {
+	switch {
+	case got < receiver.Claimed || got > receiver.Done:
+		return "the handler takes that for a failure, and answers 503"
+	case want == receiver.Claimed && got == receiver.Held:
+		return "the event waits for somebody who doesn't handle it, and its deliveries are refused until then"
+	case want == receiver.Claimed && got == receiver.Done:
+		return "it is acknowledged, but nobody handled it: the event is lost"
+	case want == receiver.Held && got == receiver.Claimed:
+		return "two deliveries of one event both got it: it is handled twice"
+	case want == receiver.Held && got == receiver.Done:
+		return "a duplicate is acknowledged while the event is being handled: if that fails, the event is lost"
+	case want == receiver.Done && got == receiver.Claimed:
+		return "the event was handled, and it is handled again"
+	}
+	return "the event was handled, and its duplicates are refused all the same, so that the sender repeats them"
 }
 
 func (t *ruleTest) complete(key, token string, want error, when string) {
-	t.expect("Complete "+when, want, t.d.Complete(t.ctx, t.prefix+key, token))
+	t.call("Complete "+when, func(ctx context.Context) {
+		t.settled("Complete "+when, want, t.d.Complete(ctx, key, token),
+			"the event was handled, and when its lease ends it is handled again",
+			"whoever lost the lease marks the event as done while another handles it: if the other fails, the event is lost")
+	})
 }
 
 func (t *ruleTest) release(key, token string, want error, when string) {
-	t.expect("Release "+when, want, t.d.Release(t.ctx, t.prefix+key, token))
+	t.call("Release "+when, func(ctx context.Context) {
+		t.settled("Release "+when, want, t.d.Release(ctx, key, token),
+			"the event failed, and its next deliveries are refused until the lease ends",
+			"whoever lost the lease gives the event away while another handles it: it is handled twice")
+	})
 }
 
-func (t *ruleTest) expect(call string, want, got error) {
+// settled compares the error with what is expected: nil or ErrLeaseLost.
+func (t *ruleTest) settled(call string, want, got error, lossOfError, lossOfNil string) {
 	switch {
 	case want == nil && got != nil:
-		t.broke("%s: expected no error, got: %v", call, got)
+		t.broke(lossOfError, "%s: expected no error, got: %v", call, got)
 	case want != nil && got == nil:
-		t.broke("%s: expected ErrLeaseLost, got no error", call)
+		t.broke(lossOfNil, "%s: expected ErrLeaseLost, got no error", call)
 	case !errors.Is(got, want):
-		t.broke("%s: expected ErrLeaseLost, got: %v", call, got)
+		t.broke("the handler takes that for a failing server, and tries again until the lease ends", "%s: expected ErrLeaseLost, got: %v", call, got)
 	}
 }
 
-func (t *ruleTest) wait() {
+// wait waits, or until the test is stopped.
+func (t *deduperTest) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
-	case <-time.After(ranOut):
+	case <-timer.C:
 	case <-t.ctx.Done():
 	}
 }
 
-func (t *ruleTest) held() {
-	token, ok := t.claim("held", longLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	t.claim("held", longLease, receiver.Held, "of a key that is held")
-	t.claim("held", time.Millisecond, receiver.Held, "with a short lease, of a key that is held with a long one")
-	time.Sleep(5 * time.Millisecond)
-	t.claim("held", longLease, receiver.Held, "after the time of a lease that was refused")
-	t.release("held", token, nil, "by the holder")
-}
+// waitOut waits until a lease that was taken before now has run out, by whichever clock.
+func (t *deduperTest) waitOut(lease time.Duration) { t.wait(lease + late) }
 
-func (t *ruleTest) completed() {
-	token, ok := t.claim("done", shortLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
+// fakeTime says whether the clock is that of a testing/synctest bubble: it starts in 2000, and stands still while a goroutine runs.
+func fakeTime() bool {
+	now := time.Now()
+	if now.Year() > 2010 {
+		return false
 	}
-	t.complete("done", token, nil, "by the holder")
-	t.claim("done", longLease, receiver.Done, "of a key that is completed")
-	t.release("done", token, receiver.ErrLeaseLost, "after Complete")
-	t.claim("done", longLease, receiver.Done, "after a Release that came after Complete")
-	t.wait()
-	t.claim("done", longLease, receiver.Done, "when the time of the lease is over")
-}
-
-func (t *ruleTest) released() {
-	first, ok := t.claim("released", longLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
+	for range 1000 {
+		_ = rand.Text()
 	}
-	t.release("released", first, nil, "by the holder")
-	t.release("released", first, receiver.ErrLeaseLost, "for the second time")
-	t.complete("released", first, receiver.ErrLeaseLost, "after Release")
-	second, ok := t.claim("released", longLease, receiver.Claimed, "of a key that was released")
-	if !ok {
-		return
-	}
-	if second == first {
-		t.broke("the token of a new lease must be a new one")
-	}
-	t.complete("released", first, receiver.ErrLeaseLost, "with the token of the lease before")
-	t.release("released", first, receiver.ErrLeaseLost, "with the token of the lease before")
-	t.claim("released", longLease, receiver.Held, "after an outdated Complete and Release")
-	t.complete("released", second, nil, "by the holder")
-}
-
-func (t *ruleTest) foreignTokens() {
-	mine, ok := t.claim("mine", longLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	other, ok := t.claim("other", longLease, receiver.Claimed, "of another new key")
-	if !ok {
-		return
-	}
-	tokens := []struct{ token, what string }{
-		{other, "with another key's token"}, {"", "with an empty token"}, {"invented", "with an invented token"},
-		{mine + "0", "with a token that has a character more"}, {"0", "with the token 0"}, {"1", "with the token 1"},
-	}
-	for _, tt := range tokens {
-		if tt.token == mine { // a deduper may count: 1 is somebody's
-			continue
-		}
-		t.complete("mine", tt.token, receiver.ErrLeaseLost, tt.what)
-		t.release("mine", tt.token, receiver.ErrLeaseLost, tt.what)
-		t.complete("nobody's", tt.token, receiver.ErrLeaseLost, tt.what+", of a key that nobody claimed")
-		t.release("nobody's", tt.token, receiver.ErrLeaseLost, tt.what+", of a key that nobody claimed")
-	}
-	t.claim("mine", longLease, receiver.Held, "after Complete and Release with tokens that aren't the lease's")
-	t.release("mine", mine, nil, "by the holder")
-	t.release("other", other, nil, "by the holder")
-}
-
-func (t *ruleTest) takenOver() {
-	for _, key := range []string{"over/held", "over/done"} {
-		first, ok := t.claim(key, shortLease, receiver.Claimed, "of a new key")
-		if !ok {
-			return
-		}
-		t.wait()
-		second, ok := t.claim(key, longLease, receiver.Claimed, "of a key whose lease ran out")
-		if !ok {
-			return
-		}
-		if second == first {
-			t.broke("the token of a new lease must be a new one")
-		}
-		if key == "over/done" {
-			t.complete(key, second, nil, "by the one who took over")
-		}
-		t.complete(key, first, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
-		t.release(key, first, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
-		if key == "over/done" {
-			t.claim(key, longLease, receiver.Done, "after an outdated Complete and Release of what is done")
-			return
-		}
-		t.claim(key, longLease, receiver.Held, "after an outdated Complete and Release of what is held")
-		t.release(key, second, nil, "by the one who took over")
-	}
-}
-
-func (t *ruleTest) lateComplete() {
-	token, ok := t.claim("late/complete", shortLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	t.wait()
-	t.complete("late/complete", token, nil, "after the lease ran out")
-	t.claim("late/complete", longLease, receiver.Done, "of a key that was completed late")
-}
-
-func (t *ruleTest) lateRelease() {
-	token, ok := t.claim("late/release", shortLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	t.wait()
-	t.release("late/release", token, nil, "after the lease ran out")
-	if token, ok = t.claim("late/release", longLease, receiver.Claimed, "of a key that was released late"); ok {
-		t.release("late/release", token, nil, "by the holder")
-	}
-}
-
-// keys claims keys that a collation, a limit or a pattern could take for one another.
-func (t *ruleTest) keys() {
-	long := strings.Repeat("k", 512-len(t.prefix)-len("keys/")-1)
-	tokens := map[string]string{}
-	for _, key := range []string{"a", "A", "a ", "a%", "a_", "a%20", "a*", "{a}", "{a}b", "a/b", "a\\", "'a'", `"a"`, long + "1", long + "2"} {
-		token, ok := t.claim("keys/"+key, longLease, receiver.Claimed, fmt.Sprintf("of the new key %q (%d bytes)", abridged(key), len(t.prefix+"keys/"+key)))
-		if ok {
-			tokens[key] = token
-		}
-	}
-	for key, token := range tokens {
-		t.release("keys/"+key, token, nil, fmt.Sprintf("of the key %q", abridged(key)))
-	}
-}
-
-func abridged(key string) string {
-	if len(key) > 40 {
-		return key[:10] + "…" + key[len(key)-10:]
-	}
-	return key
-}
-
-// race has many claim one key that is free, and returns the winner's token.
-func (t *ruleTest) race(key string) (token string, ok bool) {
-	const racers = 32
-	claims, errs := make([]receiver.Claim, racers), make([]error, racers)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range racers {
-		wg.Go(func() {
-			<-start
-			claims[i], errs[i] = t.d.Claim(t.ctx, t.prefix+key, longLease)
-		})
-	}
-	close(start)
-	wg.Wait()
-	won := 0
-	for i, claim := range claims {
-		switch {
-		case errs[i] != nil:
-			t.broke("one of %d Claims at once: %v", racers, errs[i])
-		case claim.State == receiver.Claimed:
-			won++
-			token = claim.Token
-		case claim.State != receiver.Held:
-			t.broke("one of %d Claims at once: expected claimed or held, got %s", racers, claim.State)
-		}
-	}
-	if won != 1 {
-		t.broke("%d of %d Claims at once were claimed, expected 1", won, racers)
-		return token, false
-	}
-	return token, true
-}
-
-func (t *ruleTest) raceTakeOver() {
-	outdated, ok := t.claim("race/over", shortLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	t.wait()
-	token, ok := t.race("race/over")
-	if !ok {
-		return
-	}
-	t.complete("race/over", outdated, receiver.ErrLeaseLost, "with the token of the lease that was taken over")
-	t.complete("race/over", token, nil, "by the one who took over")
-}
-
-// raceDone has the holder complete while others claim and use outdated tokens: whatever the order, it is done at the end.
-func (t *ruleTest) raceDone() {
-	outdated, ok := t.claim("race/done", longLease, receiver.Claimed, "of a new key")
-	if !ok {
-		return
-	}
-	t.release("race/done", outdated, nil, "by the holder")
-	token, ok := t.claim("race/done", longLease, receiver.Claimed, "of a key that was released")
-	if !ok {
-		return
-	}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			claim, err := t.d.Claim(t.ctx, t.prefix+"race/done", longLease)
-			if err != nil {
-				t.broke("Claim beside Complete: %v", err)
-			} else if claim.State == receiver.Claimed {
-				t.broke("Claim beside Complete: expected held or done, got claimed")
-			}
-		})
-		wg.Go(func() { t.release("race/done", outdated, receiver.ErrLeaseLost, "with the token of the lease before") })
-	}
-	wg.Go(func() { t.complete("race/done", token, nil, "by the holder") })
-	wg.Wait()
-	t.claim("race/done", longLease, receiver.Done, "after Complete")
+	return time.Now().Equal(now)
 }

@@ -2,15 +2,13 @@ package walletcrewtest_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
@@ -25,138 +23,103 @@ func ExampleTestDeduper() {
 
 func TestTheMemoryDeduperKeepsTheRules(t *testing.T) {
 	t.Parallel()
+	for name, deduper := range map[string]func() receiver.Deduper{
+		"as it comes": func() receiver.Deduper { return receiver.NewMemoryDeduper(0, 0) },
+		"with no more room and time than TestDeduper says": func() receiver.Deduper { return receiver.NewMemoryDeduper(5000, time.Minute) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			assert.NoError(t, walletcrewtest.TestDeduper(t.Context(), deduper()), name)
+		})
+	}
+}
+
+// A slow deduper keeps the rules, but its answers take a time. It gives up when the context ends, with or without having done the work.
+func slow(good receiver.Deduper, takes func() time.Duration) receiver.Deduper {
+	pause := func(ctx context.Context) error {
+		select {
+		case <-time.After(takes()):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	around := func(ctx context.Context, call func() error) error {
+		if err := pause(ctx); err != nil {
+			return err
+		}
+		err := call()
+		if late := pause(ctx); late != nil {
+			return late
+		}
+		return err
+	}
+	return broken{
+		Deduper: good,
+		claim: func(ctx context.Context, key string, lease time.Duration) (claim receiver.Claim, err error) {
+			err = around(ctx, func() (err error) {
+				claim, err = good.Claim(ctx, key, lease)
+				return err
+			})
+			if err != nil {
+				claim = receiver.Claim{Token: claim.Token}
+			}
+			return claim, err
+		},
+		complete: func(ctx context.Context, key, token string) error {
+			return around(ctx, func() error { return good.Complete(ctx, key, token) })
+		},
+		release: func(ctx context.Context, key, token string) error {
+			return around(ctx, func() error { return good.Release(ctx, key, token) })
+		},
+	}
+}
+
+func TestTestDeduperPassesADeduperThatIsSlowOrStandsStill(t *testing.T) {
+	t.Parallel()
+	for name, takes := range map[string]func() time.Duration{
+		"a server far away":     func() time.Duration { return 40 * time.Millisecond },
+		"a server that is slow": func() time.Duration { return 500 * time.Millisecond },
+		"a machine that stands still for a second at times": func() time.Duration {
+			if rand.N(50) == 0 {
+				return time.Second
+			}
+			return rand.N(3 * time.Millisecond)
+		},
+	} {
+		for range 2 {
+			synctest.Test(t, func(t *testing.T) {
+				assert.NoError(t, walletcrewtest.TestDeduper(t.Context(), slow(&model{}, takes)), name)
+			})
+		}
+	}
+}
+
+func TestTestDeduperSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), receiver.NewMemoryDeduper(0, 0)))
-		assert.LessOrEqual(t, time.Since(began), time.Second, "the test is meant to be quick")
+		capped := &model{leaseOf: func(l time.Duration) time.Duration { return min(l, time.Hour) }}
+		assert.EqualError(t, walletcrewtest.TestDeduper(t.Context(), capped), `walletcrewtest: TestDeduper found broken rules:
+	a lease lasts as long as was asked for: Claim 1h0m59.97s after the beginning of a lease of 1h1m0s: `+
+			`expected held, got claimed: two deliveries of one event both got it: it is handled twice
+	a lease lasts as long as was asked for: Claim 12h0m5s after the beginning of a lease of 24h0m10s: `+
+			`expected held, got claimed: two deliveries of one event both got it: it is handled twice`)
 	})
 }
 
-// A broken deduper that keeps all rules but one.
-type broken struct {
-	receiver.Deduper
-	claim    func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error)
-	complete func(ctx context.Context, key, token string) error
-	release  func(ctx context.Context, key, token string) error
-}
-
-func (b broken) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
-	if b.claim == nil {
-		return b.Deduper.Claim(ctx, key, lease)
-	}
-	return b.claim(ctx, key, lease)
-}
-
-func (b broken) Complete(ctx context.Context, key, token string) error {
-	if b.complete == nil {
-		return b.Deduper.Complete(ctx, key, token)
-	}
-	return b.complete(ctx, key, token)
-}
-
-func (b broken) Release(ctx context.Context, key, token string) error {
-	if b.release == nil {
-		return b.Deduper.Release(ctx, key, token)
-	}
-	return b.release(ctx, key, token)
-}
-
-func TestTestDeduperNamesTheBrokenRule(t *testing.T) {
+func TestTestDeduperEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		wrap func(good receiver.Deduper) receiver.Deduper
-		want string
-	}{
-		"leases never run out": {
-			func(good receiver.Deduper) receiver.Deduper {
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (receiver.Claim, error) {
-					return good.Claim(ctx, key, 24*time.Hour)
-				}}
-			},
-			"a lease that ran out can be taken over",
-		},
-		"leases run out at once": {
-			func(good receiver.Deduper) receiver.Deduper {
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, _ time.Duration) (receiver.Claim, error) {
-					return good.Claim(ctx, key, time.Nanosecond)
-				}}
-			},
-			"a key that is held isn't given away",
-		},
-		"no fencing": {
-			func(good receiver.Deduper) receiver.Deduper {
-				return broken{Deduper: good, complete: func(ctx context.Context, key, token string) error {
-					if err := good.Complete(ctx, key, token); !errors.Is(err, receiver.ErrLeaseLost) {
-						return err
-					}
-					return nil
-				}}
-			},
-			"expected ErrLeaseLost, got no error",
-		},
-		"release frees what is done": {
-			func(good receiver.Deduper) receiver.Deduper {
-				var mu sync.Mutex
-				freed := map[string]bool{}
-				return broken{
-					Deduper: good,
-					claim: func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
-						mu.Lock()
-						defer mu.Unlock()
-						if freed[key] {
-							return receiver.Claim{State: receiver.Claimed, Token: "x"}, nil
-						}
-						return good.Claim(ctx, key, lease)
-					},
-					release: func(ctx context.Context, key, token string) error {
-						mu.Lock()
-						defer mu.Unlock()
-						err := good.Release(ctx, key, token)
-						freed[key] = freed[key] || errors.Is(err, receiver.ErrLeaseLost)
-						return err
-					},
-				}
-			},
-			"after a Release that came after Complete: expected done, got claimed",
-		},
-		"keys without case": {
-			func(good receiver.Deduper) receiver.Deduper {
-				fold := func(key string) string {
-					if key[len(key)-1] == 'A' {
-						return key[:len(key)-1] + "a"
-					}
-					return key
-				}
-				return broken{Deduper: good, claim: func(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
-					return good.Claim(ctx, fold(key), lease)
-				}}
-			},
-			"keys are compared exactly",
-		},
-		"everybody wins": {
-			func(good receiver.Deduper) receiver.Deduper {
-				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (receiver.Claim, error) {
-					return receiver.Claim{State: receiver.Claimed, Token: "x"}, nil
-				}}
-			},
-			"of several at once, one gets a key: 32 of 32 Claims at once were claimed, expected 1",
-		},
-		"the server is down": {
-			func(good receiver.Deduper) receiver.Deduper {
-				return broken{Deduper: good, claim: func(context.Context, string, time.Duration) (receiver.Claim, error) {
-					return receiver.Claim{}, errors.New("connection refused")
-				}}
-			},
-			"connection refused",
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			err := walletcrewtest.TestDeduper(t.Context(), tt.wrap(receiver.NewMemoryDeduper(0, 0)))
-			require.Error(t, err, "expected the broken rule to be seen")
-			assert.ErrorContains(t, err, tt.want)
-		})
-	}
-	require.Error(t, walletcrewtest.TestDeduper(t.Context(), nil), "nil is no deduper")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		err := walletcrewtest.TestDeduper(ctx, &model{})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorContains(t, err, "TestDeduper was stopped")
+		assert.Equal(t, time.Second, time.Since(began))
+	})
+}
+
+func TestTestDeduperOfNilIsAnError(t *testing.T) {
+	t.Parallel()
+	assert.ErrorContains(t, walletcrewtest.TestDeduper(t.Context(), nil), "the deduper is nil")
 }
