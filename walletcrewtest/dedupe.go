@@ -39,9 +39,9 @@ import (
 //		}
 //	})
 //
-// The id in each key has "walletcrewtest-" and a random text, so that TestDeduper can run on a server that is in use, and several
-// times at once. D must have room for 5,000 events, and remember what is done for a minute. Some hundred keys stay as done, and a few as
-// held for an hour.
+// Each key has "walletcrewtest-" and a random text in it, or their hash: TestDeduper can run on a server that is in use, and several
+// times at once. D must have room for 5,000 events, and remember what is done for a minute. Some hundred keys stay as done, and a few
+// as held for an hour.
 //
 // How long d remembers what is done, and what it does when its server fails, is yours to test. A passed test is no proof: a race may
 // not have shown itself, least of all on one core.
