@@ -196,7 +196,7 @@ type plainWriter struct {
 
 func (w *plainWriter) Header() http.Header         { return w.header }
 func (w *plainWriter) Write(p []byte) (int, error) { w.writes.Add(1); return len(p), nil }
-func (w *plainWriter) WriteHeader(status int)      { w.writes.Add(1); w.status.Store(int32(status)) } //nolint:gosec // it fits
+func (w *plainWriter) WriteHeader(status int)      { w.writes.Add(1); w.status.Store(int32(status)) }
 
 // An unwrapping writer can be flushed if what it wraps can.
 type unwrapping struct {
@@ -236,7 +236,8 @@ func TestAnUnwrappedWriterIsFlushed(t *testing.T) {
 		fn := newStubborn()
 		defer close(fn.letGo)
 		inner := httptest.NewRecorder()
-		go handlerOf(t, fn.handle).ServeHTTP(unwrapping{struct{ http.ResponseWriter }{inner}, inner}, eventWith("1"))
+		h := handlerOf(t, fn.handle)
+		go h.ServeHTTP(unwrapping{struct{ http.ResponseWriter }{inner}, inner}, eventWith("1"))
 		time.Sleep(25 * time.Second)
 		synctest.Wait()
 		assert.True(t, inner.Flushed)
@@ -299,9 +300,10 @@ func TestServeHTTPDoesNotReturnWhileTheEarlyAnswerIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowWriter{plainWriter{header: http.Header{}}, make(chan struct{})}
 		returned := make(chan struct{})
+		h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { <-ctx.Done(); return ctx.Err() })
 		go func() {
 			defer close(returned)
-			handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { <-ctx.Done(); return ctx.Err() }).ServeHTTP(w, eventWith("1"))
+			h.ServeHTTP(w, eventWith("1"))
 		}()
 		time.Sleep(time.Minute)
 		select {
@@ -319,7 +321,8 @@ func TestAnObserverHearsOfAFunctionThatIsStuckWhenItsTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fn, seen := newStubborn(), new(outcomes)
 		defer close(fn.letGo)
-		go handlerOf(t, fn.handle, receiver.WithObserver(seen.observe)).ServeHTTP(httptest.NewRecorder(), eventWith("1"))
+		h := handlerOf(t, fn.handle, receiver.WithObserver(seen.observe))
+		go h.ServeHTTP(httptest.NewRecorder(), eventWith("1"))
 		time.Sleep(25 * time.Second)
 		synctest.Wait()
 		out := seen.only(t)

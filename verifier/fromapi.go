@@ -134,7 +134,7 @@ func (s *apiSource) explain(err error) error {
 	case errors.Is(err, ErrUnknownTenant):
 		return fmt.Errorf("%w: the client's own has no webhook, or none yet", err)
 	case s.failure != nil:
-		return fmt.Errorf("%w, or the webhook is newer than the list, which is %v old and can't be had now: %v", err, age, s.failure)
+		return fmt.Errorf("%w, or the webhook is newer than the list, which is %v old and can't be had now: %w", err, age, s.failure)
 	case s.exhausted():
 		return fmt.Errorf("%w, or the webhook is newer than the list, which is %v old: so many didn't fit that FromAPI looks only once each %v", err, age, lookEvery)
 	}

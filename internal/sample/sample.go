@@ -13,7 +13,7 @@ import (
 
 // The vector.
 const (
-	Secret = "k7Qx2mVb9LpZr4TnYw8HcJd6Fg1Ae3Us5Ri0Ko7Bv2Nx9Mq4Zt6Py8Wl1Dh3Cj5E"
+	Secret = "k7Qx2mVb9LpZr4TnYw8HcJd6Fg1Ae3Us5Ri0Ko7Bv2Nx9Mq4Zt6Py8Wl1Dh3Cj5E" //nolint:gosec // of no webhook
 	Body   = `{"__id":"0b9d3a52-6f0e-4c55-9a55-0a3c2f5f9d10","passId":"p-1001","passType":"user","identifiers":{"customerId":"C-42"},"device":"apple"}`
 	Hex    = "5c979b2f309a6023a40fb8d84bf7709286b14f1086b59235871333b6101b9360"
 	Base64 = "XJebLzCaYCOkD7jYS/dwkoaxTxCGtZI1hxMzthAbk2A="
@@ -29,7 +29,7 @@ const Installed = `{"__id":"0b9d3a52-6f0e-4c55-9a55-0a3c2f5f9d10","__timestamp":
 	`"userAgent":"Mozilla/5.0 (iPhone; CPU iPhone OS 18_1)"}}}`
 
 // OtherSecret is one that signed none of it.
-const OtherSecret = "Zz0Yx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed9Cb8Az7Yx6Wv5Ut4Sr3Qp2On1Ml0K"
+const OtherSecret = "Zz0Yx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed9Cb8Az7Yx6Wv5Ut4Sr3Qp2On1Ml0K" //nolint:gosec // of no webhook
 
 // Nowhere is a signature of the right form that no secret here makes.
 const Nowhere = "0000000000000000000000000000000000000000000000000000000000000000"
