@@ -121,6 +121,11 @@ func NewConsumer(ctx context.Context, stream *Stream, fn receiver.HandlerFunc, c
 	case slices.Contains(cfg.Patterns, ""):
 		return nil, errors.New("jetstream: ConsumerConfig.Patterns: a pattern is empty")
 	}
+	for field, d := range map[string]time.Duration{"AckWait": cfg.AckWait, "Timeout": cfg.Timeout, "DrainTimeout": cfg.DrainTimeout} {
+		if tooShort(d, time.Millisecond) {
+			return nil, fmt.Errorf("jetstream: ConsumerConfig.%s is %v: did you mean %d*time.Second?", field, d, d)
+		}
+	}
 	setDefault(&cfg.Name, "worker")
 	setDefault(&cfg.Concurrency, 16)
 	setDefault(&cfg.MaxTries, 20)
@@ -224,7 +229,8 @@ func (c *Consumer) create(ctx context.Context, starting bool) error {
 	case err != nil:
 	case starting && slices.Equal(filtersOf(consumer), c.filters):
 		want, have := c.want, consumer.CachedInfo().Config
-		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = have.DeliverPolicy, have.OptStartSeq, have.OptStartTime // can't be changed
+		// These can't be changed.
+		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime, want.MaxWaiting = have.DeliverPolicy, have.OptStartSeq, have.OptStartTime, have.MaxWaiting
 		consumer, err = s.js.UpdateConsumer(ctx, s.cfg.Name, want)
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeFilterTaken || api.ErrorCode == codeUnfilteredTaken) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,7 @@ const (
 // A Publisher puts events into a stream. It is safe for concurrent use.
 type Publisher struct {
 	stream *Stream
-	link   atomic.Pointer[link]
+	watch  *watch
 }
 
 // A link is the time for which the connection holds: what waits for an answer waits in vain after that.
@@ -40,14 +41,31 @@ func newLink() *link {
 	return &link{ctx, broken}
 }
 
-// watch renews the link when the connection breaks. It ends with the connection.
-func (p *Publisher) watch(changes <-chan nats.Status) {
-	for status := range changes {
-		p.link.Swap(newLink()).broken()
-		if status == nats.CLOSED {
-			return
-		}
-	}
+// A watch renews the link of a connection when it breaks: one for all publishers on it. It ends with the connection.
+type watch struct {
+	begin sync.Once
+	link  atomic.Pointer[link]
+}
+
+var watches sync.Map // of *nats.Conn to *watch
+
+func watchOf(nc *nats.Conn) *watch {
+	found, _ := watches.LoadOrStore(nc, new(watch))
+	w := found.(*watch)
+	w.begin.Do(func() {
+		w.link.Store(newLink())
+		changes := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+		go func() {
+			defer watches.Delete(nc)
+			for status := range changes {
+				w.link.Swap(newLink()).broken()
+				if status == nats.CLOSED {
+					return
+				}
+			}
+		}()
+	})
+	return w
 }
 
 // publishTimeout bounds an acknowledgement: a server that is well answers within milliseconds.
@@ -71,10 +89,7 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 		}
 		return nil, stream.explain("publish to "+stream.cfg.Prefix+".>", seen, err)
 	}
-	p := &Publisher{stream: stream}
-	p.link.Store(newLink())
-	go p.watch(stream.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED))
-	return p, nil
+	return &Publisher{stream, watchOf(stream.nc)}, nil
 }
 
 // Handle is a [receiver.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
@@ -93,7 +108,7 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 // [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of
 // this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the verifier lets through by default).
 func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
-	s, link := p.stream, p.link.Load()
+	s, link := p.stream, p.watch.link.Load()
 	if e == nil || len(e.Raw) == 0 {
 		return errors.New("jetstream: the event has no body")
 	}

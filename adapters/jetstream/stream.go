@@ -184,6 +184,10 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 		return nil, fmt.Errorf("jetstream: StreamConfig.Prefix %q: only letters, digits, '-' and '_' can be used, and '.' between them", cfg.Prefix)
 	case cfg.Replicas < 0 || cfg.DuplicateWindow < 0 || cfg.MaxBytes < 0 || cfg.MaxMsgs < 0 || cfg.KeepFor < 0:
 		return nil, errors.New("jetstream: a number in StreamConfig is negative")
+	case tooShort(cfg.DuplicateWindow, leastOfServer):
+		return nil, fmt.Errorf("jetstream: StreamConfig.DuplicateWindow is %v, and the server takes %v at least: did you mean %d*time.Minute?", cfg.DuplicateWindow, leastOfServer, cfg.DuplicateWindow)
+	case tooShort(cfg.KeepFor, leastOfServer):
+		return nil, fmt.Errorf("jetstream: StreamConfig.KeepFor is %v, and the server takes %v at least: did you mean %d*time.Hour?", cfg.KeepFor, leastOfServer, cfg.KeepFor)
 	case cfg.KeepFor > 0 && cfg.DuplicateWindow > cfg.KeepFor:
 		return nil, fmt.Errorf("jetstream: StreamConfig.DuplicateWindow is %s, and KeepFor %s: a server knows no event for longer than it keeps it", cfg.DuplicateWindow, cfg.KeepFor)
 	}
@@ -197,6 +201,12 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	}
 	return s, nil
 }
+
+// leastOfServer is the shortest that the server takes for a stream's max age and duplicate window.
+const leastOfServer = 100 * time.Millisecond
+
+// tooShort reports whether a duration is less than can be meant. Without its unit it is in nanoseconds; 0 is the default.
+func tooShort(d, least time.Duration) bool { return d > 0 && d < least }
 
 func isWord(s string) bool {
 	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !isPlain(byte(r)) }) //nolint:gosec // ASCII
@@ -274,6 +284,8 @@ func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) (have j
 	must(!have.NoAck, "it does not acknowledge")
 	must(have.Mirror == nil && !have.Sealed, "it is a mirror, or sealed")
 	must(have.SubjectTransform == nil, "it changes the subjects")
+	must(have.ConsumerLimits.InactiveThreshold == 0, "it deletes consumers that nobody runs for %s (consumer limit; want none): after a pause of the "+
+		"workers, events would be handled again or not at all", have.ConsumerLimits.InactiveThreshold)
 	must(have.MaxMsgsPerSubject <= 0 || have.DiscardNewPerSubject, "it keeps only the last messages of a subject")
 	must(have.Retention == want.Retention, "its retention is %s (want %s)", have.Retention, want.Retention)
 	if want.MaxAge == 0 {
@@ -341,6 +353,12 @@ func (s *Stream) explain(doing string, seen, err error) error {
 			return say(ErrNoJetStream)
 		case codeStorageExceeded, codeAccountExceeded, codeMemoryExceeded, codeInsufficient:
 			return say(ErrStreamFull)
+		case codeReplicas:
+			return fmt.Errorf("%w: %s: StreamConfig.Replicas can't be had: %w", ErrStreamConfig, doing, err)
+		case codeStreamConfig, codeStreamUpdate:
+			return say(ErrStreamConfig) // no waiting mends it
+		case codeConsumerCreate:
+			return fmt.Errorf("jetstream: %s: the server refuses the ConsumerConfig: %w", doing, err)
 		case codeStoreFailed:
 			if strings.Contains(api.Description, "exceeded") || strings.Contains(api.Description, "no space") {
 				return say(ErrStreamFull)
@@ -368,6 +386,10 @@ const (
 	codeInsufficient    jetstream.ErrorCode = 10023
 	codeMemoryExceeded  jetstream.ErrorCode = 10028
 	codeStorageExceeded jetstream.ErrorCode = 10047
+	codeConsumerCreate  jetstream.ErrorCode = 10012
+	codeStreamConfig    jetstream.ErrorCode = 10052
+	codeStreamUpdate    jetstream.ErrorCode = 10069
+	codeReplicas        jetstream.ErrorCode = 10074
 	codeStoreFailed     jetstream.ErrorCode = 10077
 	codeNotThisStream   jetstream.ErrorCode = 10060
 	codeUnfilteredTaken jetstream.ErrorCode = 10099

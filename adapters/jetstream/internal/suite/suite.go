@@ -79,6 +79,9 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"AFullStreamRefuses":                            full,
 		"AStreamThatCouldLoseEventsIsRefused":           checks,
 		"AStreamThatIsNotThereIsAnError":                missing,
+		"WhatNoWaitingMendsIsSaidAtStart":               wrongConfig,
+		"ManyPublishersOnAConnectionAreOneGoroutine":    manyPublishers,
+		"AConsumerWithAnotherMaxWaitingGoesOn":          otherMaxWaiting,
 		"WhatAWorkerHeldComesAgainWhenItIsCutOff":       cutOff,
 		"WorkersShareTheEvents":                         share,
 		"ADeliveryOverHTTPIsAnsweredByWhatTheStreamDid": overHTTP,
@@ -1453,4 +1456,79 @@ func overHTTP(t *testing.T, nc *nats.Conn) {
 	assert.Equal(t, http.StatusNoContent, deliver(`{"__id":"1"}`, secret), "a duplicate is in the stream already")
 	assert.Equal(t, 503, deliver(`{"__id":"2"}`, secret), "the stream is full")
 	assert.Equal(t, 1, f.left(f.cfg.Name))
+}
+
+// A service that waits for ErrUnavailable to end would wait for ever.
+func wrongConfig(t *testing.T, nc *nats.Conn) {
+	base := Config(t, nc)
+	for says, change := range map[string]func(*jetstream.StreamConfig){
+		"did you mean 30*time.Minute?":   func(c *jetstream.StreamConfig) { c.DuplicateWindow = 30 },
+		"DuplicateWindow is 1ms":         func(c *jetstream.StreamConfig) { c.DuplicateWindow = time.Millisecond },
+		"did you mean 24*time.Hour?":     func(c *jetstream.StreamConfig) { c.KeepFor = 24 },
+		"KeepFor is 99ms":                func(c *jetstream.StreamConfig) { c.KeepFor = 99 * time.Millisecond },
+		"StreamConfig.Replicas can't be": func(c *jetstream.StreamConfig) { c.Replicas = 3 },
+	} {
+		cfg := base
+		change(&cfg)
+		_, err := jetstream.EnsureStream(t.Context(), nc, cfg)
+		require.ErrorContains(t, err, says)
+		require.NotErrorIs(t, err, jetstream.ErrUnavailable)
+	}
+	f := setUp(t, nc)
+	for says, cfg := range map[string]jetstream.ConsumerConfig{
+		"ConsumerConfig.AckWait is 30ns: did you mean 30*time.Second?": {AckWait: 30},
+		"ConsumerConfig.Timeout is 5ns: did you mean 5*time.Second?":   {Timeout: 5},
+		"ConsumerConfig.DrainTimeout is 1ns":                           {DrainTimeout: 1},
+	} {
+		_, err := jetstream.NewConsumer(t.Context(), f.stream, ok, cfg)
+		require.ErrorContains(t, err, says)
+	}
+	js, err := natsjs.New(nc)
+	require.NoError(t, err)
+	stream, err := js.Stream(t.Context(), f.cfg.Name)
+	require.NoError(t, err)
+	limited := stream.CachedInfo().Config
+	limited.ConsumerLimits.InactiveThreshold = time.Hour
+	updated, err := js.UpdateStream(t.Context(), limited)
+	require.NoError(t, err)
+	if updated.CachedInfo().Config.ConsumerLimits.InactiveThreshold == 0 {
+		return // NATS before 2.10 has no such limit
+	}
+	_, err = jetstream.OpenStream(t.Context(), nc, f.cfg)
+	require.ErrorIs(t, err, jetstream.ErrStreamConfig)
+	require.ErrorContains(t, err, "it deletes consumers that nobody runs for 1h0m0s")
+}
+
+func manyPublishers(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	_, err := jetstream.NewPublisher(t.Context(), f.stream)
+	require.NoError(t, err)
+	count := func() int {
+		stacks := make([]byte, 8<<20)
+		return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "jetstream.watchOf")
+	}
+	before := count()
+	for range 50 {
+		_, err := jetstream.NewPublisher(t.Context(), f.stream)
+		require.NoError(t, err)
+	}
+	// Other tests, on connections of their own, come and go meanwhile.
+	assert.Less(t, count()-before, 50, "publishers on one connection share what watches it")
+}
+
+func otherMaxWaiting(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	_, err := jetstream.NewConsumer(t.Context(), f.stream, ok, jetstream.ConsumerConfig{})
+	require.NoError(t, err)
+	js, err := natsjs.New(nc)
+	require.NoError(t, err)
+	consumer, err := js.Consumer(t.Context(), f.cfg.Name, "worker")
+	require.NoError(t, err)
+	made := consumer.CachedInfo().Config
+	require.NoError(t, js.DeleteConsumer(t.Context(), f.cfg.Name, "worker"))
+	made.MaxWaiting = 512 // as somebody has made it by hand
+	_, err = js.CreateConsumer(t.Context(), f.cfg.Name, made)
+	require.NoError(t, err)
+	_, err = jetstream.NewConsumer(t.Context(), f.stream, ok, jetstream.ConsumerConfig{AckWait: time.Minute})
+	require.NoError(t, err, "it can't be changed, and needn't be")
 }
