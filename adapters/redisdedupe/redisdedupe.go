@@ -107,7 +107,7 @@ func WithPrefix(prefix string) Option {
 func WithRetention(retention time.Duration) Option {
 	return func(d *Deduper) error {
 		if retention < time.Millisecond {
-			return fmt.Errorf("redisdedupe: WithRetention(%s): it must be at least 1ms", retention)
+			return fmt.Errorf("redisdedupe: WithRetention(%s): it must be at least 1ms: did you mean %d*time.Hour?", retention, retention)
 		}
 		d.retention = retention
 		return nil

@@ -38,7 +38,8 @@ type statements struct {
 	complete string // retention, key, token
 	release  string // key, token
 	purge    string // retention, max: passes over rows that others have locked
-	// purgeWaiting is the same for servers to which SKIP LOCKED is a syntax error, and waits; "" where there are none.
+	// purgeWaiting is the same for servers to which SKIP LOCKED is a syntax error, or that allow no DELETE with a join
+	// (sql_safe_updates), and waits; "" where there are none.
 	purgeWaiting string
 	version      string
 	schema       string

@@ -28,6 +28,7 @@ var (
 	noTable    = codes{[]string{"42P01", "3F000"}, []string{"1146"}, "no such table"}
 	noColumn   = codes{[]string{"42703", "42804", "42P10"}, []string{"1054", "1176"}, "column"}
 	tooNarrow  = codes{[]string{"22001"}, []string{"1406"}, "too long for the column"} // SQLite has no widths
+	safeMode   = codes{nil, []string{"1175"}, ""}
 	syntax     = codes{[]string{"42601"}, []string{"1064"}, "syntax error"}
 	permission = codes{[]string{"42501"}, []string{"1142", "1143", "1044", "1227"}, "not authorized"}
 	login      = codes{[]string{"28P01", "28000"}, []string{"1045", "1698"}, "file is not a database"}

@@ -20,7 +20,7 @@ const (
 //
 // It passes over the rows of transactions that are running, and waits for none: they are in use again. Two engines can't:
 // SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
-// lets others wait meanwhile.
+// lets others wait meanwhile. So does MariaDB if the connection has sql_safe_updates=1.
 //
 // [Deduper.Claim] and [Deduper.Once] do it now and then. If you use [Deduper.InTx] alone, call it once in a while, from a job or:
 //
@@ -51,7 +51,7 @@ func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
 
 func (d *Deduper) purge(ctx context.Context, q queryer, max int) (int64, error) {
 	result, err := q.ExecContext(ctx, d.sql.purge, d.retention.Milliseconds(), max)
-	if err != nil && d.sql.purgeWaiting != "" && syntax.match(err) {
+	if err != nil && d.sql.purgeWaiting != "" && (syntax.match(err) || safeMode.match(err)) {
 		result, err = q.ExecContext(ctx, d.sql.purgeWaiting, d.retention.Milliseconds(), max)
 	}
 	if err != nil {

@@ -183,7 +183,11 @@ func (d *Deduper) rehearse(ctx context.Context) error {
 	for _, step := range []struct {
 		key  string
 		want receiver.ClaimState
-	}{{key + "A", receiver.Claimed}, {key + "a", receiver.Claimed}, {key + "A", receiver.Held}, {long + "1", receiver.Claimed}, {long + "2", receiver.Claimed}} {
+	}{
+		{key + "A", receiver.Claimed}, {key + "a", receiver.Claimed}, {key + "A", receiver.Held},
+		{key + "A ", receiver.Claimed}, // a column that pads
+		{long + "1", receiver.Claimed}, {long + "2", receiver.Claimed},
+	} {
 		state, err := d.claim(ctx, tx, step.key, newToken(), time.Minute)
 		if err != nil {
 			return err

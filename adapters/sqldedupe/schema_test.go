@@ -75,12 +75,20 @@ func TestATableThatMergesKeysOrForgetsThemIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, column := range map[string]string{
 		"a collation that ignores case": "event_key VARCHAR(600) CHARACTER SET latin1 COLLATE latin1_swedish_ci NOT NULL PRIMARY KEY",
+		"a collation that pads":         "event_key VARCHAR(600) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY",
 		"no primary key":                "event_key VARBINARY(600) NOT NULL",
 	} {
 		d := onEngine(t, sqldedupe.MySQL)
 		d.exec(t, "CREATE TABLE "+d.table+" ("+column+", token BIGINT NOT NULL, done BOOLEAN NOT NULL, expires_at DATETIME(3) NOT NULL) ENGINE = InnoDB")
 		require.ErrorIs(t, d.deduper(t, d.db).Check(t.Context()), sqldedupe.ErrSchema, name)
 	}
+}
+
+func TestAColumnThatPadsIsRefused(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.Postgres)
+	d.exec(t, "CREATE TABLE "+d.table+" (event_key char(600) NOT NULL PRIMARY KEY, token bigint NOT NULL, done boolean NOT NULL, expires_at timestamptz NOT NULL)")
+	require.ErrorIs(t, d.deduper(t, d.db).Check(t.Context()), sqldedupe.ErrSchema)
 }
 
 // Enough for this name isn't enough for the longest.
@@ -244,4 +252,20 @@ func TestAFullDatabaseIsAnError(t *testing.T) {
 		_, err = deduper.Claim(context.Background(), strings.Repeat("k", 500)+strconv.Itoa(i), time.Minute)
 	}
 	require.ErrorContains(t, err, "disk is full")
+}
+
+// Some administrators set it for all connections, so that nobody empties a table by mistake.
+func TestMariaDBWithSafeUpdates(t *testing.T) {
+	t.Parallel()
+	d := onEngine(t, sqldedupe.MySQL)
+	deduper := d.deduper(t, connect(t, d.driver, mysqlDSN("root", "sql_safe_updates=1")))
+	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	require.NoError(t, deduper.Check(t.Context()))
+	claim, err := deduper.Claim(t.Context(), "-/1", time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, deduper.Complete(t.Context(), "-/1", claim.Token))
+	d.exec(t, "UPDATE "+d.table+" SET expires_at = '2020-01-01'")
+	n, err := deduper.Purge(t.Context(), 10)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, n)
 }
