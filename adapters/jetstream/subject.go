@@ -61,15 +61,7 @@ func split(name walletcrew.EventName) (category, rest string) {
 	return category, string(name[len(category)+1:])
 }
 
-var knownEvents = []walletcrew.EventName{
-	walletcrew.EventPassCreated,
-	walletcrew.EventPassInstalled,
-	walletcrew.EventPassUninstalled,
-	walletcrew.EventPassUpdated,
-	walletcrew.EventPassUpdateSent,
-	walletcrew.EventCustomerUpserted,
-	walletcrew.EventRedirectRedirected,
-}
+var knownEvents = walletcrew.Events()
 
 // canonical returns the known spelling of the name, or at least of its category.
 func canonical(name walletcrew.EventName) walletcrew.EventName {
