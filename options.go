@@ -114,6 +114,9 @@ func WithRetries(max int, minWait, maxWait time.Duration) Option {
 		if max < 0 || minWait < 0 || maxWait < minWait {
 			return fmt.Errorf("walletcrew: WithRetries(%d, %v, %v): none may be negative, nor the least wait over the most", max, minWait, maxWait)
 		}
+		if minWait > 0 && minWait < time.Millisecond || maxWait > 0 && maxWait < time.Millisecond {
+			return fmt.Errorf("walletcrew: WithRetries(%d, %v, %v): a wait is under 1 ms: did you mean %d*time.Second?", max, minWait, maxWait, maxWait)
+		}
 		c.maxRetries, c.minWait, c.maxWait = max, minWait, maxWait
 		return nil
 	}

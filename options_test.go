@@ -108,6 +108,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"negative retries":           walletcrew.WithRetries(-1, 0, 0),
 		"a negative wait":            walletcrew.WithRetries(1, -1, 1),
 		"the least wait above":       walletcrew.WithRetries(1, 2, 1),
+		"waits without their unit":   walletcrew.WithRetries(3, 1, 30),
 		"a user agent with a break":  walletcrew.WithUserAgent("shop\r\nX-Evil: 1"),
 		"a user agent outside ASCII": walletcrew.WithUserAgent("Büro"),
 	} {
