@@ -1,0 +1,5 @@
+//go:build !race
+
+package walletcrewtest_test
+
+const raceDetector = false
