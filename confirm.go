@@ -104,13 +104,20 @@ func (s *WebhooksService) gone(ctx context.Context, id string, alike bool, witne
 		}
 		return false, err
 	case !inv.documented:
-		return false, errors.New("walletcrew: the list of webhooks isn't the JSON array that is documented: is this the API?")
+		return false, s.listError(ctx, "it isn't the JSON array that is documented: is this the API?")
 	case !inv.whole && !alike:
-		return false, errors.New("walletcrew: the list of webhooks can't be read to its end")
+		return false, s.listError(ctx, "it can't be read to its end")
 	case inv.whole && witness != "" && !inv.has(witness):
-		return false, fmt.Errorf("walletcrew: the list of webhooks lacks %s, too, which is there: is it the API's?", oneLine(witness, 100))
+		return false, s.listError(ctx, "it lacks "+oneLine(witness, 100)+", too, which is there: is it the API's?")
 	}
 	return true, nil
+}
+
+// listError is for a list that came, and proves nothing.
+func (s *WebhooksService) listError(ctx context.Context, why string) error {
+	a := s.client.newCall(ctx, http.MethodGet, "webhooks")
+	a.attempts = 1
+	return a.failed(errors.New("the list of webhooks proves nothing: " + why))
 }
 
 // has ignores case: whether the platform does isn't documented, and a webhook that may be there isn't gone.

@@ -238,7 +238,7 @@ func TestFinishThatConfirmsNeedsTheSuccessorInTheList(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Finish(t.Context()))
 	s.Fail(fault{}, fault{}, fault{StatusCode: 200, Body: "[]"})
-	require.ErrorContains(t, r.Finish(t.Context()), "the list of webhooks lacks "+r.New.ID)
+	require.ErrorContains(t, r.Finish(t.Context()), "the list of webhooks proves nothing: it lacks "+r.New.ID)
 }
 
 func TestFinishRotationRefusesOneWebhookUnderTwoSpellings(t *testing.T) {
