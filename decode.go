@@ -229,11 +229,12 @@ func set(into any, value string) bool {
 		}
 		return kind != '{' && kind != '['
 	case *int:
-		text := jsontext.Value(textOf(value))
-		whole, fraction, _ := strings.Cut(string(text), ".")
+		text := textOf(value)
+		whole, fraction, _ := strings.Cut(text, ".")
 		n, err := strconv.Atoi(whole)
 		*into = n
-		return kind == 'n' || text.Kind() == '0' && text.IsValid() && err == nil && strings.Trim(fraction, "0") == ""
+		number := kind == '0' || kind == '"' && err == nil && jsontext.Value(text).IsValid() // not "+3", and not "3."
+		return kind == 'n' || number && err == nil && strings.Trim(fraction, "0") == ""
 	}
 	if kind == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
 		return true // PHP writes an empty object so
