@@ -131,7 +131,8 @@ func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Ha
 
 // ServeHTTP receives one delivery.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{handler: h, w: w, r: r}
+	c := &call{handler: h, w: w, r: r, arrived: time.Now()}
+	c.last = c.arrived
 	if !h.inside.enter() {
 		c.out.unavailable(Unavailable, ReasonShuttingDown, errShuttingDown)
 		c.finish()
@@ -140,7 +141,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.inside.leave()
 	defer c.exit()
 	var cancel context.CancelFunc
-	c.ctx, cancel = context.WithTimeout(r.Context(), h.timeout)
+	c.ctx, cancel = context.WithDeadline(r.Context(), c.arrived.Add(h.timeout))
 	defer cancel()
 	if c.receive() {
 		c.handle()

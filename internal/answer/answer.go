@@ -4,6 +4,7 @@ package answer
 import (
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // RetryAfter is what a 503 asks for, in seconds. When the platform delivers again isn't documented.
@@ -27,6 +28,31 @@ func SetHeader(h http.Header, status int) {
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", RetryAfter)
 	}
+}
+
+// ErrIgnored says that no function takes the event. It is receiver.ErrIgnored.
+var ErrIgnored = errors.New("receiver: the Mux has no function for the event")
+
+// IsIgnored reports whether err is or wraps ErrIgnored and nothing that failed: an error that wraps several, as errors.Join's does, is
+// one only if each of them is. Otherwise the failure would be acknowledged, and the event lost.
+func IsIgnored(err error) bool {
+	for err != nil {
+		if err == ErrIgnored { //nolint:errorlint // it is unwrapped here
+			return true
+		}
+		switch wrapper := err.(type) { //nolint:errorlint // likewise
+		case interface{ Unwrap() error }:
+			err = wrapper.Unwrap()
+		case interface{ Unwrap() []error }:
+			inner := wrapper.Unwrap()
+			return len(inner) > 0 && !slices.ContainsFunc(inner, func(err error) bool { return !IsIgnored(err) })
+		case interface{ Is(error) bool }:
+			return wrapper.Is(ErrIgnored)
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // Discarded is an error that is final: the event needn't come again. receiver.Discard makes it.
