@@ -18,6 +18,7 @@
 package cloudevents
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -153,7 +154,13 @@ func isAttribute(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r >= 0x7f && r <= 0x9f || r == 0xfffd })
 }
 
-// survives reports whether the body is kept to the byte within another JSON text: nothing before or after the object.
+// survives reports whether the body is kept to the byte within another JSON text: encoding/json compacts what is in it, and escapes
+// "<", ">" and "&".
 func survives(body []byte) bool {
-	return body[0] == '{' && body[len(body)-1] == '}' && json.Valid(body)
+	var compact, escaped bytes.Buffer
+	if json.Compact(&compact, body) != nil {
+		return false
+	}
+	json.HTMLEscape(&escaped, compact.Bytes())
+	return bytes.Equal(escaped.Bytes(), body)
 }

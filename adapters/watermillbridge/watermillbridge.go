@@ -185,7 +185,7 @@ func Worker(fn receiver.HandlerFunc) message.NoPublishHandlerFunc {
 		case receiver.IsDiscard(err):
 			slog.LogAttrs(ctx, slog.LevelWarn, "watermillbridge: the function discarded the event", slog.Any("event", e), slog.String("error", err.Error()))
 			return nil
-		case errors.Is(err, receiver.ErrIgnored):
+		case receiver.IsIgnored(err):
 			slog.LogAttrs(ctx, slog.LevelDebug, "watermillbridge: no function takes the event", slog.Any("event", e))
 			return nil
 		}
