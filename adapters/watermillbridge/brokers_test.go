@@ -53,21 +53,19 @@ func env(name, otherwise string) string {
 	return otherwise
 }
 
-func openRabbitMQ(t *testing.T, source, _ string) (message.Publisher, message.Subscriber) {
+func openRabbitMQ(t *testing.T, source, topic string) (message.Publisher, message.Subscriber) {
 	t.Helper()
 	config := amqp.NewDurableQueueConfig(source)
 	config.Publish.ConfirmDelivery = true
-	config.Publish.Mandatory = true
 	publisher, err := amqp.NewPublisher(config, watermill.NopLogger{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = publisher.Close() })
 	subscriber, err := amqp.NewSubscriber(config, watermill.NopLogger{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = subscriber.Close() })
+	require.NoError(t, subscriber.SubscribeInitialize(topic)) // the broker confirms, and drops, what no queue is there for
 	return publisher, subscriber
 }
-
-type bytesSchema struct{ sql.DefaultPostgreSQLSchema }
 
 func openPostgreSQL(t *testing.T, source, topic string) (message.Publisher, message.Subscriber) {
 	t.Helper()
@@ -275,4 +273,19 @@ func (m muted) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return m.Writer.Write(b)
+}
+
+// What was acknowledged before anybody subscribed must be there, too.
+func TestWhatComesBeforeTheFirstSubscriberIsKept(t *testing.T) {
+	onEachBroker(t, func(t *testing.T, publisher message.Publisher, subscriber message.Subscriber, topic string, _ *proxy) {
+		require.Equal(t, http.StatusNoContent, deliver(newHandler(t, publisher, topic), "early"))
+		messages, err := subscriber.Subscribe(t.Context(), topic)
+		require.NoError(t, err)
+		select {
+		case m := <-messages:
+			m.Ack()
+		case <-time.After(patience):
+			t.Fatal("acknowledged, and lost")
+		}
+	})
 }

@@ -13,12 +13,19 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
-// RabbitMQ. The two settings make a 2xx true: without them the broker may not have the event when Publish returns.
+// RabbitMQ. ConfirmDelivery and SubscribeInitialize make a 2xx true: without them the broker may not have the event, or may drop it.
 func ExamplePublish() {
 	config := amqp.NewDurableQueueConfig("amqp://user:password@host/")
-	config.Publish.ConfirmDelivery, config.Publish.Mandatory = true, true
+	config.Publish.ConfirmDelivery = true
 	publisher, err := amqp.NewPublisher(config, watermill.NewSlogLogger(nil))
 	if err != nil {
+		log.Fatal(err)
+	}
+	subscriber, err := amqp.NewSubscriber(config, watermill.NewSlogLogger(nil))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := subscriber.SubscribeInitialize("walletcrew.events"); err != nil { // makes the queue
 		log.Fatal(err)
 	}
 	publish, err := watermillbridge.Publish(publisher, "walletcrew.events")

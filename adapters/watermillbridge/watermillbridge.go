@@ -13,10 +13,12 @@
 //
 // # Which publishers
 //
-// A 2xx is only true if Publish returns when the broker has the message. So it is for Kafka, SQS, SQL and Google Pub/Sub. RabbitMQ
-// needs two settings: amqp.Config.Publish.ConfirmDelivery, and a configuration whose queue is there before anybody subscribes, or
-// Publish.Mandatory: the broker confirms, and drops, what no queue is bound for. Watermill's gochannel keeps events in memory: [Publish]
-// refuses it. NATS has adapters/jetstream.
+// A 2xx is only true if Publish returns when the broker has the message. So it is for Kafka, SQS, SQL and Google Pub/Sub. Watermill's
+// gochannel keeps events in memory: [Publish] refuses it. NATS has adapters/jetstream.
+//
+// RabbitMQ needs two things. Set amqp.Config.Publish.ConfirmDelivery, or Publish doesn't wait for the broker. And make the queue before
+// the first event, with the SubscribeInitialize method of an amqp.Subscriber: the broker confirms, and drops, what no queue is there for.
+// Publish.Mandatory doesn't help, since Watermill doesn't listen to what the broker returns.
 package watermillbridge
 
 import (
