@@ -1,0 +1,14 @@
+package otelwalletcrew
+
+import (
+	"net/http"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/propagation"
+)
+
+// transport sends no trace to the platform: it has no use for one, and needn't know our ids.
+func (t *Telemetry) transport(base http.RoundTripper) http.RoundTripper {
+	return otelhttp.NewTransport(base, otelhttp.WithTracerProvider(t.tracers), otelhttp.WithMeterProvider(t.meters),
+		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
+}
