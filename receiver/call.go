@@ -174,9 +174,9 @@ func (c *call) claim(key string) (*turn, bool) {
 
 // run calls the function. If its time is up before, the delivery is answered meanwhile.
 func (c *call) run(mine *turn) {
+	began := c.last // which timeUp writes
 	c.early.Add(1)
 	stop := context.AfterFunc(c.ctx, c.timeUp)
-	began := c.last // timeUp may write that
 	var err error
 	returned := false
 	defer func() {
@@ -251,7 +251,7 @@ func (c *call) late(err error, took time.Duration) {
 	switch {
 	case guard.Of(err) == nil && errors.Is(err, context.Cause(c.ctx)):
 		level = slog.LevelDebug // it did what it should, and the outcome says so
-	case IsIgnored(err):
+	case guard.Of(err) == nil && IsIgnored(err):
 		level, message = slog.LevelDebug, "receiver: the event was ignored after its delivery was answered with 503"
 	case err == nil:
 		message = "receiver: the function succeeded after its delivery was answered with 503"
