@@ -193,7 +193,7 @@ func (c *call) run(mine *turn) {
 				return
 			}
 			c.out.Function, c.last = took, ended
-			if mine != nil {
+			if mine != nil && mine.claimed {
 				c.out.Dedupe += c.lap()
 			}
 			c.out.decide(c.ctx, err)
@@ -287,7 +287,9 @@ func (c *call) decided() {
 		c.out.ClaimedName = walletcrew.EventName(c.r.Header.Get(walletcrew.HeaderEventName))
 		c.out.ClaimedTenant = c.r.Header.Get(walletcrew.HeaderTenantID)
 	}
-	c.out.label()
+	if c.handler.observer != nil || c.out.Result == Ignored {
+		c.out.label()
+	}
 }
 
 // exit answers where user code has called runtime.Goexit before the function was called.
