@@ -174,9 +174,9 @@ func (c *call) claim(key string) (*turn, bool) {
 
 // run calls the function. If its time is up before, the delivery is answered meanwhile.
 func (c *call) run(mine *turn) {
+	began := c.last // which timeUp writes
 	c.early.Add(1)
 	stop := context.AfterFunc(c.ctx, c.timeUp)
-	began := c.last // timeUp may write that
 	var err error
 	returned := false
 	defer func() {
@@ -193,7 +193,7 @@ func (c *call) run(mine *turn) {
 				return
 			}
 			c.out.Function, c.last = took, ended
-			if mine != nil {
+			if mine != nil && mine.claimed {
 				c.out.Dedupe += c.lap()
 			}
 			c.out.decide(c.ctx, err)
@@ -251,7 +251,7 @@ func (c *call) late(err error, took time.Duration) {
 	switch {
 	case guard.Of(err) == nil && errors.Is(err, context.Cause(c.ctx)):
 		level = slog.LevelDebug // it did what it should, and the outcome says so
-	case IsIgnored(err):
+	case guard.Of(err) == nil && IsIgnored(err):
 		level, message = slog.LevelDebug, "receiver: the event was ignored after its delivery was answered with 503"
 	case err == nil:
 		message = "receiver: the function succeeded after its delivery was answered with 503"
@@ -287,7 +287,9 @@ func (c *call) decided() {
 		c.out.ClaimedName = walletcrew.EventName(c.r.Header.Get(walletcrew.HeaderEventName))
 		c.out.ClaimedTenant = c.r.Header.Get(walletcrew.HeaderTenantID)
 	}
-	c.out.label()
+	if c.handler.observer != nil || c.out.Result == Ignored {
+		c.out.label()
+	}
 }
 
 // exit answers where user code has called runtime.Goexit before the function was called.

@@ -178,8 +178,10 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 	}
 }
 
-// isDone reports whether the event needn't come again.
-func isDone(result error) bool { return result == nil || guard.Of(result) == nil && IsDiscard(result) }
+// isDone reports whether the event is to be remembered, so that it isn't handled again.
+func isDone(result error) bool {
+	return result == nil || guard.Of(result) == nil && IsDiscard(result) && !IsIgnored(result)
+}
 
 // Discard marks an error as final: the event is logged and acknowledged (2xx), counts as done, and isn't delivered again. Return
 // it for an event that can never be handled. Discard(nil) is nil.

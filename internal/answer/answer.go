@@ -36,23 +36,19 @@ var ErrIgnored = errors.New("receiver: the Mux has no function for the event")
 // IsIgnored reports whether err is or wraps ErrIgnored and nothing that failed: an error that wraps several, as errors.Join's does, is
 // one only if each of them is. Otherwise the failure would be acknowledged, and the event lost.
 func IsIgnored(err error) bool {
-	for err != nil {
-		if err == ErrIgnored { //nolint:errorlint // it is unwrapped here
-			return true
-		}
-		switch wrapper := err.(type) { //nolint:errorlint // likewise
+	if !errors.Is(err, ErrIgnored) {
+		return false
+	}
+	for {
+		switch wrapper := err.(type) { //nolint:errorlint // it is unwrapped here
+		case interface{ Unwrap() []error }:
+			return !slices.ContainsFunc(wrapper.Unwrap(), func(err error) bool { return err != nil && !IsIgnored(err) })
 		case interface{ Unwrap() error }:
 			err = wrapper.Unwrap()
-		case interface{ Unwrap() []error }:
-			inner := wrapper.Unwrap()
-			return len(inner) > 0 && !slices.ContainsFunc(inner, func(err error) bool { return !IsIgnored(err) })
-		case interface{ Is(error) bool }:
-			return wrapper.Is(ErrIgnored)
 		default:
-			return false
+			return true
 		}
 	}
-	return false
 }
 
 // Discarded is an error that is final: the event needn't come again. receiver.Discard makes it.
