@@ -6,7 +6,7 @@
 //		return err
 //	}
 //	h := receiver.NewHandler(v, tel.Publish("orders", inbox.Handle), receiver.WithObserver(tel.Observe))
-//	http.Handle("POST /webhooks/walletcrew", otelhttp.NewHandler(tel.Handler(h), "walletcrew", otelhttp.WithPublicEndpoint()))
+//	http.Handle("POST /webhooks/walletcrew", otelhttp.NewHandler(tel.Handler(h), "walletcrew", otelhttp.WithPublicEndpointFn(otelwalletcrew.PublicEndpoint)))
 //
 // In the worker:
 //
@@ -22,7 +22,7 @@
 //
 //   - [Telemetry.Handler]: a CONSUMER span for each delivery, a child of the server's span if there is one, and linked to the
 //     "traceparent" that came with the request. That was written by a stranger, so it is never a parent, and its baggage is dropped. Use
-//     otelhttp.WithPublicEndpoint: without it, otelhttp takes the stranger's for its parent.
+//     otelhttp.WithPublicEndpointFn([PublicEndpoint]): without it, otelhttp takes the stranger's for its parent.
 //   - [Telemetry.Publish]: a PRODUCER span where the event is handed over. Its context travels with the event, see receiver.Headers.
 //   - [Telemetry.Process]: a CONSUMER span for each run of the worker's function, a child of the PRODUCER span, and linked to it.
 //   - [Telemetry.Client]: a CLIENT span for each call of the client, and within it one for each attempt.
