@@ -1,6 +1,7 @@
 package pgxdedupe_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,10 +30,7 @@ var schemas atomic.Int64
 // postgres returns a pool whose connections use a schema of their own, with the settings given.
 func postgres(t *testing.T, settings ...string) *pgxpool.Pool {
 	t.Helper()
-	source := os.Getenv("WALLETCREW_TEST_POSTGRES")
-	if source == "" {
-		source = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
-	}
+	source := "postgres://postgres@" + cmp.Or(os.Getenv("WALLETCREW_TEST_POSTGRES"), "127.0.0.1:5432") + "/test?sslmode=disable"
 	schema := fmt.Sprintf("pgxdedupe_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
 	admin, err := pgx.Connect(t.Context(), source)
 	if err != nil {

@@ -42,8 +42,8 @@ type broker struct {
 }
 
 var brokers = []broker{
-	{"RabbitMQ", env("WALLETCREW_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/"), openRabbitMQ, ""},
-	{"PostgreSQL", env("WALLETCREW_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"), openPostgreSQL, ""},
+	{"RabbitMQ", "amqp://guest:guest@" + env("WALLETCREW_TEST_RABBITMQ", "127.0.0.1:5672") + "/", openRabbitMQ, ""},
+	{"PostgreSQL", "postgres://postgres@" + env("WALLETCREW_TEST_POSTGRES", "127.0.0.1:5432") + "/test?sslmode=disable", openPostgreSQL, ""},
 }
 
 func env(name, otherwise string) string {
