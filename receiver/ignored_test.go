@@ -217,7 +217,7 @@ func TestWhatIsSubscribedIsWhatIsHandled(t *testing.T) {
 		},
 	}
 	subscribed, ignored := 0, 0
-	for range 5_000 {
+	for range 1_000 {
 		mux := receiver.NewMux()
 		for range random.IntN(5) {
 			func() {
@@ -238,7 +238,7 @@ func TestWhatIsSubscribedIsWhatIsHandled(t *testing.T) {
 			}
 		}
 	}
-	assert.Greater(t, min(subscribed, ignored), 1_000, "both are tried")
+	assert.Greater(t, min(subscribed, ignored), 500, "both are tried")
 }
 
 func TestAPatternThatNoSubscriptionMayHavePanics(t *testing.T) {
