@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/internal/answer"
 	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
 	"github.com/thewalletcrew/walletcrew-go/internal/guard"
@@ -26,7 +27,8 @@ type call struct {
 	body     timedBody
 	delivery *verifier.Delivery // nil until it is received
 	out      Outcome
-	began    time.Time      // the function
+	arrived  time.Time
+	last     time.Time      // when the step before ended, and this one began
 	early    sync.WaitGroup // timeUp
 	finished bool           // it is decided, logged and observed
 	answered bool           // by writeEmpty: the status is written
@@ -48,15 +50,26 @@ func (c *call) receive() bool {
 		c.delivery, err = c.handler.verifier.Delivery(r)
 		return err
 	})
+	c.lap()
 	c.out.Bytes = c.body.read
 	if d := c.delivery; d != nil {
-		c.out.Event, c.out.Verify, c.out.Decode = d.Event, d.Verify, d.Decode
+		c.out.Event, c.out.Read, c.out.Verify, c.out.Decode = d.Event, d.Read, d.Verify, d.Decode
+		if d.Authentic {
+			c.handler.log.signatureHeld()
+		}
 	}
 	if err != nil {
 		c.out.refuse(err)
 		c.finish()
 	}
 	return err == nil
+}
+
+// lap returns how long a step took that ends now.
+func (c *call) lap() time.Duration {
+	before := c.last
+	c.last = time.Now()
+	return c.last.Sub(before)
 }
 
 // A timedBody is a body that has a deadline to come in.
@@ -112,11 +125,13 @@ func (c *call) handle() {
 		return
 	}
 	mine, ok := c.claim(key)
+	c.out.Dedupe = c.lap()
 	switch {
 	case !ok:
 		c.finish()
 	case !c.inTime(): // a deduper that doesn't look at its context
 		c.settle(mine, c.ctx.Err())
+		c.out.Dedupe += c.lap()
 		c.finish()
 	default:
 		c.run(mine)
@@ -159,7 +174,7 @@ func (c *call) claim(key string) (*turn, bool) {
 
 // run calls the function. If its time is up before, the delivery is answered meanwhile.
 func (c *call) run(mine *turn) {
-	c.began = time.Now()
+	began := c.last // which timeUp writes
 	c.early.Add(1)
 	stop := context.AfterFunc(c.ctx, c.timeUp)
 	var err error
@@ -168,8 +183,8 @@ func (c *call) run(mine *turn) {
 		if !returned {
 			err, c.exiting = guard.Goexit("receiver: the function"), true
 		}
-		late, took := !stop(), time.Since(c.began)
-		settled := false
+		late, ended := !stop(), time.Now()
+		took, settled := ended.Sub(began), false
 		defer func() { // also after a runtime.Goexit of the deduper
 			c.exiting = c.exiting || !settled
 			if late {
@@ -177,7 +192,10 @@ func (c *call) run(mine *turn) {
 				c.late(err, took)
 				return
 			}
-			c.out.Function = took
+			c.out.Function, c.last = took, ended
+			if mine != nil && mine.claimed {
+				c.out.Dedupe += c.lap()
+			}
 			c.out.decide(c.ctx, err)
 			c.finish()
 		}()
@@ -207,9 +225,9 @@ func (c *call) settle(mine *turn, result error) {
 // timeUp answers while the function goes on.
 func (c *call) timeUp() {
 	defer c.early.Done()
-	c.out.Function = time.Since(c.began)
+	c.out.Function = c.lap()
 	c.out.late("the function did not return in time", c.ctx.Err())
-	c.finished = true
+	c.decided()
 	err := guard.Call("receiver: the ResponseWriter", func() error {
 		if !canFlush(c.w) {
 			return nil
@@ -233,6 +251,8 @@ func (c *call) late(err error, took time.Duration) {
 	switch {
 	case guard.Of(err) == nil && errors.Is(err, context.Cause(c.ctx)):
 		level = slog.LevelDebug // it did what it should, and the outcome says so
+	case guard.Of(err) == nil && IsIgnored(err):
+		level, message = slog.LevelDebug, "receiver: the event was ignored after its delivery was answered with 503"
 	case err == nil:
 		message = "receiver: the function succeeded after its delivery was answered with 503"
 	case isDone(err):
@@ -245,7 +265,7 @@ func (c *call) late(err error, took time.Duration) {
 
 // finish logs, answers and observes what was decided.
 func (c *call) finish() {
-	c.finished = true
+	c.decided()
 	c.handler.log.outcome(c)
 	if c.exiting {
 		c.writeEmpty()
@@ -256,10 +276,27 @@ func (c *call) finish() {
 	c.handler.observe(c.r.Context(), c.out)
 }
 
+// decided completes the outcome.
+func (c *call) decided() {
+	c.finished = true
+	c.out.Total = c.last.Sub(c.arrived)
+	c.out.RemoteAddr = c.r.RemoteAddr
+	if d := c.delivery; d != nil {
+		c.out.ClaimedName, c.out.ClaimedTenant = d.ClaimedName, d.ClaimedTenant
+	} else { // it wasn't looked at, or a panic came between
+		c.out.ClaimedName = walletcrew.EventName(c.r.Header.Get(walletcrew.HeaderEventName))
+		c.out.ClaimedTenant = c.r.Header.Get(walletcrew.HeaderTenantID)
+	}
+	if c.handler.observer != nil || c.out.Result == Ignored {
+		c.out.label()
+	}
+}
+
 // exit answers where user code has called runtime.Goexit before the function was called.
 func (c *call) exit() {
 	if !c.finished {
 		c.exiting = true
+		c.lap()
 		c.out.refuse(guard.Goexit("receiver: the source of secrets or the deduper"))
 		c.finish()
 	}

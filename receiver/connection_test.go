@@ -83,6 +83,47 @@ func TestTheTimeOfOneDeliveryDoesNotEndItsConnection(t *testing.T) {
 	}
 }
 
+// Whoever is first, the sender or the deadline: either the connection ends, or the next request on it is as good as any.
+func TestABodyThatIsInWhenItsTimeIsUpLeavesNoBrokenConnection(t *testing.T) {
+	t.Parallel()
+	const limit = 10 * time.Second
+	answers := map[string]int{}
+	for i := range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			h := handlerOf(t, func(ctx context.Context, _ *walletcrew.Event) error { return context.Cause(ctx) }, receiver.WithTimeout(limit))
+			mux := http.NewServeMux()
+			mux.Handle("/webhooks", h)
+			mux.HandleFunc("/other", func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(2 * limit) // whatever was left behind comes first
+				_, _ = fmt.Fprint(w, context.Cause(r.Context()))
+			})
+			conn := pipeServer(t, &http.Server{Handler: mux})
+			r := posted([]byte(knownBody))
+			r.URL.Path = "/webhooks"
+			conn.head(r, len(knownBody))
+			conn.write(knownBody[:100])
+			time.Sleep(limit + time.Duration(i%5-2)) // just before, just then, and just after
+			go func() { _, _ = io.WriteString(conn, knownBody[100:]) }()
+			answer := conn.answer()
+			answers[fmt.Sprint(answer.StatusCode, answer.Close)]++
+			if answer.Close {
+				_, err := conn.r.ReadByte()
+				require.ErrorIs(t, err, io.EOF, "it says that it ends, and ends")
+				return
+			}
+			r = posted(nil)
+			r.URL.Path = "/other"
+			conn.head(r, 0)
+			text, err := io.ReadAll(conn.answer().Body)
+			require.NoError(t, err)
+			assert.Equal(t, "<nil>", string(text), "the context of the next request")
+		})
+	}
+	t.Log(answers)
+	assert.Positive(t, answers["408 true"], "the time was up first")
+	assert.Positive(t, answers["204 false"], "the body was in first")
+}
+
 func TestARefusedDeliveryWhoseBodyDoesNotComeIsAnsweredInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

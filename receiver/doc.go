@@ -19,6 +19,9 @@
 // The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
 // that returns nil acknowledges the event. If it returns an error, the platform delivers the event again; [Discard] is the exception.
 //
+// An event that the [Mux] has no function for is [Ignored]. Subscribe the webhook to [Mux.Patterns], and none will come. [Mux.Use] adds
+// middleware.
+//
 // # At the end
 //
 // Call the server's Shutdown, and then [Handler.Shutdown], which waits for the functions that still run.

@@ -88,9 +88,9 @@ func ExampleNewMux() {
 		fmt.Println(e.Name)
 		return nil
 	})
-	h := receiver.NewHandler(v, mux.Handle)
+	h := receiver.NewHandler(v, mux.Handle, receiver.WithLogger(slog.New(slog.DiscardHandler)))
 	deliver(h, walletcrew.EventPassUpdated, `{"__id":"e-1"}`)
-	deliver(h, walletcrew.EventCustomerUpserted, `{"__id":"e-2"}`) // nobody's: acknowledged
+	deliver(h, walletcrew.EventCustomerUpserted, `{"__id":"e-2"}`) // nobody's: acknowledged, and logged
 	// Output:
 	// Pass:Updated
 	// 204 No Content
@@ -110,13 +110,60 @@ func ExampleMux() {
 	for _, name := range []walletcrew.EventName{"Pass:Installed", "pass.installed", "Pass:Updated", "Customer:Upserted"} {
 		err := mux.Handle(context.Background(), &walletcrew.Event{Name: name})
 		if err != nil {
-			fmt.Println(err)
+			fmt.Println(err) // ErrIgnored: NewHandler answers 204
 		}
 	}
 	// Output:
 	// installed
 	// installed
 	// some other pass event: Pass:Updated
+	// receiver: the Mux has no function for the event
+}
+
+// The code says what it handles, and the webhook subscribes to that.
+func ExampleMux_Patterns() {
+	handle := func(context.Context, *walletcrew.Event) error { return nil }
+	mux := receiver.NewMux()
+	mux.HandleFunc(walletcrew.AllCustomerEvents, handle)
+	mux.HandleNames(handle, walletcrew.EventPassInstalled, walletcrew.EventPassUninstalled)
+	spec := walletcrew.WebhookSpec{Endpoint: "https://shop.example/webhooks/walletcrew", Events: mux.Patterns()}
+	fmt.Println(spec.Events)
+	// Output: [Customer:* Pass:Installed Pass:Uninstalled]
+}
+
+// One function for several events.
+func ExampleMux_HandleNames() {
+	mux := receiver.NewMux()
+	mux.HandleNames(func(_ context.Context, e *walletcrew.Event) error {
+		fmt.Println("count devices again:", e.Name)
+		return nil
+	}, walletcrew.EventPassInstalled, walletcrew.EventPassUninstalled)
+	_ = mux.Handle(context.Background(), &walletcrew.Event{Name: walletcrew.EventPassUninstalled})
+	// Output: count devices again: Pass:Uninstalled
+}
+
+// What all functions have in common.
+func ExampleMux_Use() {
+	mux := receiver.NewMux()
+	mux.Use(func(next receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			err := next(ctx, e)
+			if err != nil && !receiver.IsIgnored(err) {
+				err = fmt.Errorf("%s: %w", e.Name, err)
+			}
+			fmt.Println("ended:", err)
+			return err
+		}
+	})
+	mux.HandleFunc(walletcrew.AllPassEvents, func(context.Context, *walletcrew.Event) error { return errors.New("disk full") })
+	_ = mux.Handle(context.Background(), &walletcrew.Event{Name: walletcrew.EventPassUpdated})
+	// Output: ended: Pass:Updated: disk full
+}
+
+func ExampleIsIgnored() {
+	err := receiver.NewMux().Handle(context.Background(), &walletcrew.Event{Name: walletcrew.EventPassUpdated})
+	fmt.Println(receiver.IsIgnored(err), receiver.IsIgnored(errors.Join(err, errors.New("disk full"))))
+	// Output: true false
 }
 
 // An event that doesn't fit the type goes to the next pattern.
@@ -288,11 +335,11 @@ func ExampleWithLogger() {
 	}, receiver.WithLogger(logger))
 	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
 	// Output:
-	// level=WARN msg="receiver: the function discarded the event" event=Pass:Installed id=e-1 tenant=shop error="discarded: no customer"
+	// level=WARN msg="receiver: the function discarded the event" remote=192.0.2.1:1234 event=Pass:Installed id=e-1 tenant=shop error="discarded: no customer"
 	// 204 No Content
 }
 
-// One Outcome for each delivery: a counter by result and event, a histogram of the function's time.
+// One Outcome for each delivery: a counter by reason and event, a histogram of the function's time.
 func ExampleWithObserver() {
 	v, err := verifier.New(verifier.Static(exampleSecret))
 	if err != nil {
@@ -301,18 +348,14 @@ func ExampleWithObserver() {
 	h := receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil },
 		receiver.WithLogger(slog.New(slog.DiscardHandler)),
 		receiver.WithObserver(func(_ context.Context, out receiver.Outcome) {
-			name := "unknown"
-			if out.Event != nil { // nil for what was refused
-				name = string(out.Event.Name)
-			}
-			fmt.Printf("deliveries{result=%q, event=%q, status=%d} bytes=%d\n", out.Result, name, out.Status, out.Bytes)
+			fmt.Printf("deliveries{result=%q, reason=%q, event=%q} bytes=%d\n", out.Result, out.Reason, out.Label, out.Bytes)
 		}))
 	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1"}`)
-	deliver(h, walletcrew.EventPassInstalled, `not JSON`)
+	deliver(h, "Wallet:Renamed", `not JSON`)
 	// Output:
-	// deliveries{result="handled", event="Pass:Installed", status=204} bytes=14
+	// deliveries{result="handled", reason="", event="Pass:Installed"} bytes=14
 	// 204 No Content
-	// deliveries{result="refused", event="unknown", status=400} bytes=8
+	// deliveries{result="refused", reason="invalid_payload", event="other"} bytes=8
 	// 400 Bad Request
 }
 

@@ -27,7 +27,7 @@ type Handler struct {
 	unlimited sync.Once // it was said that a body's time can't be limited
 }
 
-// HandlerFunc handles an event. Nil acknowledges it; an error asks the platform for it again, unless it is a [Discard]. It must
+// HandlerFunc handles an event. Nil acknowledges it; an error asks the platform for it again, unless it is a [Discard] or [ErrIgnored]. It must
 // be safe for concurrent use, and must not change the event, which is logged and observed too. The context ends with the time of
 // [WithTimeout] or with the request, whichever is first; return then. It has the event's deduplication key, see [Key].
 type HandlerFunc func(ctx context.Context, e *walletcrew.Event) error
@@ -62,11 +62,17 @@ func ContinueWithoutDeduper() HandlerOption { return func(h *Handler) { h.failOp
 func WithTimeout(d time.Duration) HandlerOption { return func(h *Handler) { h.timeout = d } }
 
 // WithLogger sets where refused deliveries (info; warn if the signature held), failures and discarded events (warn) and panics
-// (error) are logged, never with a body, a signature or a secret. Without it, or with nil, that is [slog.Default].
+// (error) are logged, never with a body, a signature or a secret. Without it, or with nil, that is [slog.Default]. What only an unsigned
+// header says stands in claimed_event and claimed_tenant; remote is the http.Request's RemoteAddr. All three are cut, and their control
+// characters replaced.
 //
 // Anybody can cause refusals, as many as he likes. So the first of each [Reason] is logged in full; those that follow are counted, and
 // one line says how many there were, 10 seconds after the first or at [Handler.Shutdown]. It is the same with deliveries of which another
 // is in flight, and while the secrets or the deduper can't be had. What your function returns is always logged.
+//
+// Two things are logged once a minute at most: events that are [Ignored], for each known name (info; warn for events without a name), and,
+// until the first signature has held since the start, that signatures keep failing (warn). The latter says what to compare: the secret is
+// probably wrong.
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *Handler) { h.log.logger = l } }
 
 // WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
@@ -81,7 +87,7 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 //
 // The answers:
 //
-//   - 204 once fn has returned nil
+//   - 204 once fn has returned nil, a [Discard] or [ErrIgnored]
 //   - 500 for an error or a panic, which is logged with its stack
 //   - 503 with Retry-After for a [Temporary] error, and if fn doesn't return in time
 //   - what verifier.StatusCode says for a delivery that is refused
@@ -100,7 +106,7 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 //     event wait at most; the others get 503 at once. It is so without a deduper, too.
 //   - Another process has it: 503.
 //
-// After fn, the key is completed, or released if fn failed, so that the next delivery runs it. If the deduper can't be told, it is
+// After fn, the key is completed, or released if fn failed or ignored the event, so that the next delivery runs it. If the deduper can't be told, it is
 // told again in the background until the lease ends. If it was completing that failed, the event was handled all the same: 204, and an
 // error in the log; it may come to be handled once more. After a crash the lease runs out, and the next delivery runs it. So fn runs
 // once for an event unless it outlives its lease, or something fails between its end and the completing: write it so that twice does no
@@ -131,7 +137,8 @@ func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Ha
 
 // ServeHTTP receives one delivery.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{handler: h, w: w, r: r}
+	c := &call{handler: h, w: w, r: r, arrived: time.Now()}
+	c.last = c.arrived
 	if !h.inside.enter() {
 		c.out.unavailable(Unavailable, ReasonShuttingDown, errShuttingDown)
 		c.finish()
@@ -140,7 +147,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.inside.leave()
 	defer c.exit()
 	var cancel context.CancelFunc
-	c.ctx, cancel = context.WithTimeout(r.Context(), h.timeout)
+	c.ctx, cancel = context.WithDeadline(r.Context(), c.arrived.Add(h.timeout))
 	defer cancel()
 	if c.receive() {
 		c.handle()

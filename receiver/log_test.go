@@ -43,6 +43,7 @@ func TestAFloodOfForgeriesIsTwoLinesInTheLog(t *testing.T) {
 			r.Header.Set(walletcrew.HeaderSignature, nowhere)
 			requireStatus(t, 401, send(h, r), "forged")
 		}
+		requireStatus(t, 204, send(h, eventWith("1")), "the secret is right")
 		for range 1000 {
 			forge()
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unicode"
 	"unicode/utf8"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
@@ -16,13 +18,14 @@ import (
 // A Mux chooses a function for an event by its name; [Mux.Handle] is the [HandlerFunc] to give to [NewHandler]. One function
 // runs, that of the most specific pattern: the exact name, then the pattern with the most characters besides '*', so that
 // "Pass:*" comes before "*". Names are compared as [walletcrew.EventName.Matches] does. An event that no pattern matches is
-// acknowledged: the subscription may be wider than what a service cares for.
+// [Ignored]: acknowledged and logged, but not remembered. Subscribe to [Mux.Patterns], and none will come.
 //
 // It is safe for concurrent use; functions are usually registered before the first event.
 type Mux struct {
 	mu     sync.RWMutex
 	routes []*route                          // the most specific first
 	known  map[walletcrew.EventName][]*route // what was found for names, so that any number of patterns costs the same
+	around atomic.Pointer[[]HandlerFunc]     // the middleware, the outermost first: each calls the one after it
 }
 
 type route struct {
@@ -55,12 +58,74 @@ type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
 func NewMux() *Mux { return new(Mux) }
 
 // HandleFunc registers the function for a pattern: a name, or one with '*' in it. It panics if the pattern is empty, is
-// registered already (also by [On] or [OnName], also in another spelling of the same), or h is nil.
+// registered already (also by [On] or [OnName], also in another spelling of the same), has white space or control characters, which no
+// subscription may have, or if h is nil.
 func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	if h == nil {
 		panic("receiver: Mux: the function for " + quote(pattern) + " is nil")
 	}
 	m.register(pattern, func(ctx context.Context, e *walletcrew.Event) (bool, error) { return true, h(ctx, e) })
+}
+
+// HandleNames registers one function for several names or patterns, as HandleFunc does for each. It panics if there are none.
+func (m *Mux) HandleNames(h HandlerFunc, names ...walletcrew.EventName) {
+	if len(names) == 0 {
+		panic("receiver: Mux: HandleNames has no names")
+	}
+	for _, name := range names {
+		m.HandleFunc(name, h)
+	}
+}
+
+// Use adds middleware around all functions, those included that are registered already or later. The first one is the outermost: after
+// Use(a, b), a calls b, and b the function. Each is called once, by Use, with what it is around. It also sees [ErrIgnored]; return that,
+// or an error that wraps it, so that the event is ignored. Use panics if a middleware is nil, or returns nil.
+func (m *Mux) Use(middleware ...func(HandlerFunc) HandlerFunc) {
+	for _, wrap := range middleware {
+		if wrap == nil {
+			panic("receiver: Mux: the middleware is nil")
+		}
+		at := m.addAround()
+		h := wrap(func(ctx context.Context, e *walletcrew.Event) error { return m.run(ctx, e, at+1) })
+		if h == nil {
+			panic("receiver: Mux: the middleware returned nil")
+		}
+		m.setAround(at, h)
+	}
+}
+
+// addAround makes a place for one more middleware, which holds the functions until it is set.
+func (m *Mux) addAround() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var around []HandlerFunc
+	if before := m.around.Load(); before != nil {
+		around = slices.Clone(*before)
+	}
+	around = append(around, m.dispatch)
+	m.around.Store(&around)
+	return len(around) - 1
+}
+
+func (m *Mux) setAround(at int, h HandlerFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	around := slices.Clone(*m.around.Load()) // who is reading the other goes on
+	around[at] = h
+	m.around.Store(&around)
+}
+
+// Patterns returns each name and pattern that is registered, as it was spelled, in alphabetical order. As [walletcrew.WebhookSpec] Events
+// they subscribe to what the Mux has functions for, and to nothing else. The slice is yours; nil while nothing is registered.
+func (m *Mux) Patterns() []walletcrew.EventName {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var patterns []walletcrew.EventName
+	for _, r := range m.routes {
+		patterns = append(patterns, r.pattern)
+	}
+	slices.Sort(patterns)
+	return patterns
 }
 
 // On registers a function for the event whose payload type T is, such as [walletcrew.PassInstalled]; it panics for a type that is
@@ -104,8 +169,18 @@ func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context
 	})
 }
 
-// Handle is a [HandlerFunc]: it runs the function of the most specific pattern and returns its error; nil if none matches.
-func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
+// Handle is a [HandlerFunc]: it runs the function of the most specific pattern and returns its error; [ErrIgnored] if none matches.
+func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error { return m.run(ctx, e, 0) }
+
+// run runs the middleware from this place on, and behind the last one the function.
+func (m *Mux) run(ctx context.Context, e *walletcrew.Event, at int) error {
+	if around := m.around.Load(); around != nil && at < len(*around) {
+		return (*around)[at](ctx, e)
+	}
+	return m.dispatch(ctx, e)
+}
+
+func (m *Mux) dispatch(ctx context.Context, e *walletcrew.Event) error {
 	var misfit error // of the first function that the event doesn't fit
 	for _, r := range m.match(e.Name) {
 		fits, err := r.handle(ctx, e)
@@ -124,7 +199,7 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error {
 	if misfit != nil {
 		return fmt.Errorf("receiver: the payload doesn't fit the function's type, and no other pattern takes the event: %w", misfit)
 	}
-	return nil
+	return ErrIgnored
 }
 
 // match returns the routes whose pattern the name fits, the most specific first.
@@ -169,6 +244,9 @@ func (m *Mux) learn(name walletcrew.EventName, among, found []*route) {
 func (m *Mux) register(pattern walletcrew.EventName, h routeFunc) {
 	if strings.TrimSpace(string(pattern)) == "" {
 		panic("receiver: Mux: the pattern is empty")
+	}
+	if strings.ContainsFunc(string(pattern), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		panic("receiver: Mux: " + quote(pattern) + " has white space or control characters: no event has such a name")
 	}
 	stars := strings.Count(string(pattern), "*")
 	r := &route{pattern: pattern, literals: utf8.RuneCountInString(string(pattern)) - stars, kind: glob, handle: h}

@@ -17,13 +17,25 @@ import (
 type Outcome struct {
 	Event  *walletcrew.Event // nil if refused
 	Result Result
-	Reason Reason // why; "" for Handled and Duplicate
+	Reason Reason // why; "" for Handled, Duplicate and Ignored
 	Status int    // that was answered
 	Bytes  int    // of the body, as far as it was read
-	// Verify, Decode and Function say how long each took; 0 for what wasn't reached. Verify
-	// includes the look-up of secrets.
-	Verify, Decode, Function time.Duration
-	Err                      error // nil for Handled and Duplicate
+	// Label is the event's name in its documented spelling if it is a known one, else "other": it
+	// serves as a metric's label. For what was refused it goes by ClaimedName.
+	Label walletcrew.EventName
+	// ClaimedName, ClaimedTenant and RemoteAddr are what the headers and the connection say, also
+	// of what was refused. Nothing vouches for them, and they may hold anything: no label for a
+	// metric. RemoteAddr is that of the http.Request: a proxy's, where there is one.
+	ClaimedName   walletcrew.EventName
+	ClaimedTenant string
+	RemoteAddr    string
+	// Read, Verify, Decode, Dedupe and Function say how long each took; 0 for what wasn't reached.
+	// Verify includes the look-up of secrets. Dedupe is the time for claiming the event, which
+	// includes the wait for another delivery of it, and for telling the deduper how it ended.
+	Read, Verify, Decode, Dedupe, Function time.Duration
+	// Total is the time from the delivery's arrival in the handler until the answer was decided.
+	Total time.Duration
+	Err   error // nil for Handled, Duplicate and Ignored
 }
 
 // A Result is what became of a delivery, in a word that serves as a metric's label.
@@ -34,6 +46,7 @@ const (
 	Handled     Result = "handled"     // 204: the function returned nil
 	Duplicate   Result = "duplicate"   // 204: it was handled before; the function wasn't called
 	Discarded   Result = "discarded"   // 204: the function returned a Discard
+	Ignored     Result = "ignored"     // 204: the Mux has no function for it; it isn't remembered as handled
 	InFlight    Result = "in_flight"   // 503: another delivery of the event is being handled, and this one can't wait for it
 	Failed      Result = "failed"      // 500: the function returned an error; 503 for a Temporary one
 	Panicked    Result = "panicked"    // 500: the function panicked, or the source of secrets did
@@ -43,7 +56,7 @@ const (
 )
 
 // A Reason says why a delivery wasn't handled, in a word that serves as a metric's label: it is one of the constants, or "" for
-// [Handled] and [Duplicate].
+// [Handled], [Duplicate] and [Ignored].
 type Reason string
 
 // The reasons. The errors are those of the package verifier, and of the package walletcrew for the signature and the payload.
@@ -90,6 +103,30 @@ var refusals = []struct {
 	{verifier.ErrEventNameMismatch, ReasonEventNameMismatch},
 }
 
+var known = walletcrew.Events()
+
+// other is the label of an event that isn't known.
+const other walletcrew.EventName = "other"
+
+// label says what the event is called in a metric. The name of an event that was accepted has its documented spelling already.
+func (o *Outcome) label() {
+	o.Label = other
+	if o.Event != nil {
+		if o.Event.Name.Known() {
+			o.Label = o.Event.Name
+		}
+		return
+	}
+	if !o.ClaimedName.Known() {
+		return
+	}
+	for _, name := range known {
+		if len(name) == len(o.ClaimedName) && o.ClaimedName.Matches(name) {
+			o.Label = name
+		}
+	}
+}
+
 // refuse says what the verifier's error comes to.
 func (o *Outcome) refuse(err error) {
 	o.Result, o.Reason, o.Status, o.Err = Refused, ReasonFailed, verifier.StatusCode(err), err
@@ -127,6 +164,8 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 		o.Result, o.Status = Handled, http.StatusNoContent
 	case guard.Of(err) != nil:
 		o.Result, o.Reason, o.Status = Panicked, ReasonPanicked, http.StatusInternalServerError
+	case IsIgnored(err):
+		o.Result, o.Status, o.Err = Ignored, http.StatusNoContent, nil
 	case IsDiscard(err):
 		o.Result, o.Reason, o.Status = Discarded, ReasonDiscarded, http.StatusNoContent
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
@@ -139,8 +178,10 @@ func (o *Outcome) decide(ctx context.Context, err error) {
 	}
 }
 
-// isDone reports whether the event needn't come again.
-func isDone(result error) bool { return result == nil || guard.Of(result) == nil && IsDiscard(result) }
+// isDone reports whether the event is to be remembered, so that it isn't handled again.
+func isDone(result error) bool {
+	return result == nil || guard.Of(result) == nil && IsDiscard(result) && !IsIgnored(result)
+}
 
 // Discard marks an error as final: the event is logged and acknowledged (2xx), counts as done, and isn't delivered again. Return
 // it for an event that can never be handled. Discard(nil) is nil.
@@ -153,6 +194,15 @@ func Discard(err error) error {
 	}
 	return &answer.Discarded{Err: err}
 }
+
+// ErrIgnored is what [Mux.Handle] returns for an event that it has no function for (errors.Is). Your own HandlerFunc may return it, too.
+// The delivery is acknowledged ([Ignored]), and the deduper doesn't remember the event: if it comes again, a function that has been
+// registered meanwhile takes it.
+var ErrIgnored = answer.ErrIgnored
+
+// IsIgnored reports whether err is or wraps [ErrIgnored], and is no failure besides: an error that wraps several, as those of errors.Join
+// do, is one only if each of them is. It is for those who call a HandlerFunc themselves.
+func IsIgnored(err error) bool { return answer.IsIgnored(err) }
 
 // IsDiscard reports whether err is or wraps what [Discard] returned: for those who call a HandlerFunc themselves.
 func IsDiscard(err error) bool { return answer.IsDiscarded(err) }

@@ -48,7 +48,7 @@ func unavailable(err error) error {
 
 // StatusCode says what to answer for an error of this package, or of your function's:
 //
-//   - 204 for nil, and for a receiver.Discard
+//   - 204 for nil, for a receiver.Discard, and for receiver.ErrIgnored
 //   - 400 for a body or a name that can't be right
 //   - 401 without a valid signature
 //   - 405, 408, 413 and 415 for their kinds
@@ -80,7 +80,7 @@ func StatusCode(err error) int {
 		return http.StatusRequestTimeout
 	case is(ErrBodyUnreadable, walletcrew.ErrInvalidPayload, ErrEventNameMismatch):
 		return http.StatusBadRequest
-	case answer.IsDiscarded(err): // of your function's: what comes before is never acknowledged, whatever it wraps
+	case answer.IsDiscarded(err) || answer.IsIgnored(err): // of your function's: what comes before is never acknowledged, whatever it wraps
 		return http.StatusNoContent
 	case is(context.DeadlineExceeded, context.Canceled) || answer.IsTemporary(err):
 		return http.StatusServiceUnavailable

@@ -4,6 +4,7 @@ package answer
 import (
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // RetryAfter is what a 503 asks for, in seconds. When the platform delivers again isn't documented.
@@ -26,6 +27,27 @@ func SetHeader(h http.Header, status int) {
 		h.Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", RetryAfter)
+	}
+}
+
+// ErrIgnored says that no function takes the event. It is receiver.ErrIgnored.
+var ErrIgnored = errors.New("receiver: the Mux has no function for the event")
+
+// IsIgnored reports whether err is or wraps ErrIgnored and nothing that failed: an error that wraps several, as errors.Join's does, is
+// one only if each of them is. Otherwise the failure would be acknowledged, and the event lost.
+func IsIgnored(err error) bool {
+	if !errors.Is(err, ErrIgnored) {
+		return false
+	}
+	for {
+		switch wrapper := err.(type) { //nolint:errorlint // it is unwrapped here
+		case interface{ Unwrap() []error }:
+			return !slices.ContainsFunc(wrapper.Unwrap(), func(err error) bool { return err != nil && !IsIgnored(err) })
+		case interface{ Unwrap() error }:
+			err = wrapper.Unwrap()
+		default:
+			return true
+		}
 	}
 }
 
