@@ -121,13 +121,11 @@ func (l *listWalk) run(opts *ListOptions, yield func(*Webhook, error) bool) {
 				yield(nil, l.failed(err))
 				return
 			}
-			switch known := l.ids[w.ID]; {
-			case known && w.ID != "":
+			if l.ids[w.ID] {
 				continue
-			case !known:
-				l.ids[w.ID] = true
-				l.stale, l.repeated = 0, 0
 			}
+			l.ids[w.ID] = true
+			l.stale, l.repeated = 0, 0
 			if !yield(w, nil) {
 				return
 			}
