@@ -92,10 +92,12 @@ func plainPath(path string) (plain, reason string) {
 
 const maxEscapes = 10
 
-// lookalikes become what a path is made of where text is normalized (Unicode NFKC): the wide forms, the small ones, and the leaders.
+// lookalikes become what a path is made of where text is normalized (Unicode NFKC): the wide forms, the small ones, the leaders,
+// and the ligatures.
 var lookalikes = strings.NewReplacer(
 	"\uFF0E", ".", "\uFE52", ".", "\u2024", ".", "\u2025", "..",
 	"\uFF0F", "/", "\uFF3C", `\`, "\uFE68", `\`,
+	"\u2100", "a/c", "\u2101", "a/s", "\u2105", "c/o", "\u2106", "c/u",
 	"\uFF05", "%", "\uFE6A", "%", "\uFF1B", ";", "\uFE54", ";",
 )
 

@@ -57,7 +57,7 @@ func TestNoIDAndNoTenantLeadsElsewhere(t *testing.T) {
 	for _, id := range []string{
 		"x/../../../victim/webhooks/abc", "acme/../victim", "acme/", "/acme", "a/b", "../x", "/../../x?y", `a\b`, `..\x`,
 		".", "..", "..;x", ".;", ". .", "\u200b..", ".\u00a0.", "\uFF0E\uFF0E", "a\uFF0Fb", "a\uFF3Cb",
-		"\uFE52\uFE52", "\u2024.", "\u2025", "a\uFE68b", "\uFF052e\uFF052e", "\uFE6A2e\uFE6A2e", "..\uFF1Bx", "a\uFF052fb", "%EF%BC%8E%EF%BC%8E",
+		"\uFE52\uFE52", "\u2024.", "\u2105", "\u2025", "a\uFE68b", "\uFF052e\uFF052e", "\uFE6A2e\uFE6A2e", "..\uFF1Bx", "a\uFF052fb", "%EF%BC%8E%EF%BC%8E",
 		"%2e%2e", "%2E.", ".%2e", "a%2fb", "a%2Fb", "a%5cb", "%252e%252e", "a%252fb", "a%25252fb", "..%3bx", "..%20",
 		"a\nb", "a\rb", "a\x00b", "a\x7fb", "a\u0085b", "a%00", "a%0d%0ab", "a%250ab", "\xc0\xae\xc0\xae", "%c0%ae%c0%ae", "\xff",
 		"x%" + strings.Repeat("25", 1_000_000) + "2f",
