@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/gin-gonic/gin"
@@ -242,5 +243,35 @@ func TestAPanicOfTheFunctionEndsNoServer(t *testing.T) {
 		}
 		r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
 		assert.Equal(t, http.StatusInternalServerError, send(t, r), name)
+	}
+}
+
+func TestFiberTellsTheSenderNothingButTheStatus(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	for name, handle := range map[string]receiver.HandlerFunc{
+		"a panic":  func(context.Context, *walletcrew.Event) error { panic("password=hunter2") },
+		"an error": func(context.Context, *walletcrew.Event) error { return errors.New("password=hunter2") },
+	} {
+		app := Fiber(v, handle)
+		resp, err := app.Test(walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`)), fiber.TestConfig{Timeout: 0})
+		require.NoError(t, err, name)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err, name)
+		assert.Equal(t, "Internal Server Error", string(body), name)
+		assert.Equal(t, http.StatusInternalServerError, resp.StatusCode, name)
+	}
+}
+
+// Fiber waits for ever by default.
+func TestFiberEndsConnectionsThatSayNothing(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	config := Fiber(v, func(context.Context, *walletcrew.Event) error { return nil }).Config()
+	for what, limit := range map[string]time.Duration{"idle": config.IdleTimeout, "reading": config.ReadTimeout, "writing": config.WriteTimeout} {
+		assert.Positive(t, limit, what)
+		assert.LessOrEqual(t, limit, 2*time.Minute, what)
 	}
 }

@@ -163,10 +163,10 @@ func routes(webhooks http.Handler) http.Handler {
 	return mux
 }
 
-// serve subscribes when it listens, so that the first delivery finds it, and ends when ctx does, after what is in flight.
-func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, webhooks *receiver.Handler, subscribe func(context.Context) error) error {
-	server := &http.Server{
-		Handler:           routes(webhooks),
+// newServer returns a server that no connection holds for ever.
+func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      40 * time.Second, // over the handler's 25 s
@@ -174,6 +174,11 @@ func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, webh
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
+}
+
+// serve subscribes when it listens, so that the first delivery finds it, and ends when ctx does, after what is in flight.
+func serve(ctx context.Context, logger *slog.Logger, listener net.Listener, webhooks *receiver.Handler, subscribe func(context.Context) error) error {
+	server := newServer(routes(webhooks), logger)
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	logger.Info("listening", "address", listener.Addr().String())
