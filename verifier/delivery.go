@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,14 +106,14 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 
 // accept settles what the delivery is: authentic, then named, then decoded.
 func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, began time.Time) error {
-	secret, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
+	fit, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
 	verified := time.Now()
 	d.Verify = verified.Sub(began)
 	if err != nil {
 		return err
 	}
-	d.Authentic, d.Scope = true, v.scope(d.ClaimedTenant, secret)
-	d.Event, err = decode(d.ClaimedName, d.ClaimedTenant, d.Body)
+	d.Authentic, d.Scope = true, v.lookup.scope(d.ClaimedTenant, fit)
+	d.Event, err = decode(d.ClaimedName, cmp.Or(fit.id, d.ClaimedTenant), d.Body)
 	d.Decode = time.Since(verified)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/internal/answer"
+	"github.com/thewalletcrew/walletcrew-go/internal/guard"
 )
 
 // What can be wrong with a delivery, besides the signature's errors ([walletcrew.ErrMissingSignature],
@@ -40,8 +41,8 @@ func tooLarge(limit int64) error {
 
 // unavailable is the error of a source that failed.
 func unavailable(err error) error {
-	if errors.Is(err, ErrUnknownTenant) {
-		return err // it didn't fail: it knows that there is none
+	if guard.Of(err) != nil || errors.Is(err, ErrUnknownTenant) {
+		return err // it panicked, or it didn't fail: it knows that there is none
 	}
 	return fmt.Errorf("%w: %w", ErrSecretsUnavailable, err)
 }
@@ -66,6 +67,8 @@ func StatusCode(err error) int {
 	switch {
 	case err == nil:
 		return http.StatusNoContent
+	case guard.Of(err) != nil:
+		return http.StatusInternalServerError // whatever the value
 	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
 		return http.StatusServiceUnavailable
 	case is(walletcrew.ErrMissingSignature, walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch, ErrUnknownTenant):

@@ -73,10 +73,14 @@ type (
 	prepared interface {
 		keys() ([]*walletcrew.Key, error)
 	} // its secrets are fixed; only if it isn't wrapped
-	scoped     interface{ scope(tenantID string) string } // has a scope of deduplication
-	dated      interface{ current(asked time.Time) bool } // a Refresher that knows whether looking once more would be of use
-	explaining interface{ explain(err error) error }      // knows why no secret may have fitted
-	doubtful   interface{ doubts() []string }             // may be wrong, but can't be refused
+	scoped interface{ scope(tenantID string) string } // has a scope of deduplication
+	dated  interface {
+		current(ctx context.Context, tenantID string, asked time.Time) bool
+	} // a Refresher that knows whether looking once more would be of use
+	explaining interface {
+		explain(ctx context.Context, tenantID string, err error) error
+	} // knows why no secret may have fitted
+	doubtful interface{ doubts() []string } // may be wrong, but can't be refused
 )
 
 // maxWrapped ends the search in a source that wraps itself.
@@ -199,7 +203,7 @@ func (s *staticSource) doubts() []string {
 	return nil
 }
 
-func (s *staticSource) explain(err error) error {
+func (s *staticSource) explain(_ context.Context, _ string, err error) error {
 	for _, doubt := range s.doubts() {
 		err = fmt.Errorf("%w: %s", err, doubt)
 	}
