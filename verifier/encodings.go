@@ -221,6 +221,9 @@ const short = "\b\f\n\r\t\"\\/" // what has an escape of its own,
 const shorts = `bfnrt"\/` // and which
 
 func (e escapes) append(out []byte, r rune) []byte {
+	if ' ' <= r && r < utf8.RuneSelf && r != '"' && r != '\\' && r != '/' && strings.IndexByte(e.coded, byte(r)) < 0 {
+		return append(out, byte(r)) // most are so
+	}
 	i := strings.IndexRune(short, r)
 	switch {
 	case strings.ContainsRune(e.coded, r):
