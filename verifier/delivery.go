@@ -62,7 +62,7 @@ func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
 	if err != nil {
 		return d, err
 	}
-	if err := v.accept(r.Context(), d, sig, read); err != nil {
+	if err := v.accept(r.Context(), d, sig, began, read); err != nil {
 		return d, explainLength(err, r.ContentLength, len(d.Body))
 	}
 	return d, nil
@@ -89,7 +89,8 @@ func (v *Verifier) DeliveryFrom(ctx context.Context, header func(name string) st
 	case int64(len(body)) > v.maxBodyBytes:
 		return d, tooLarge(v.maxBodyBytes)
 	}
-	return d, v.accept(ctx, d, sig, time.Now())
+	now := time.Now()
+	return d, v.accept(ctx, d, sig, now, now)
 }
 
 // Event is [Verifier.Delivery] for callers who only need the event.
@@ -105,7 +106,7 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
-func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, began time.Time) error {
+func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, received, began time.Time) error {
 	fit, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
 	verified := time.Now()
 	d.Verify = verified.Sub(began)
@@ -114,6 +115,9 @@ func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signa
 	}
 	d.Authentic, d.Scope = true, v.lookup.scope(d.ClaimedTenant, fit)
 	d.Event, err = decode(d.ClaimedName, cmp.Or(fit.id, d.ClaimedTenant), d.Body)
+	if err == nil {
+		d.Event.ReceivedAt = received.Round(0).UTC() // as JSON keeps it, without the monotonic clock
+	}
 	d.Decode = time.Since(verified)
 	return err
 }
