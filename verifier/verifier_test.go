@@ -491,6 +491,64 @@ func TestPrintingADeliveryNeverPrintsItsBody(t *testing.T) {
 	assert.Contains(t, buf.String(), `"delivery":{"claimed_name":"Pass:Installed","claimed_tenant":"acme","authentic":true,"size":136}`)
 }
 
+// slowly is a body of which each read takes a second.
+type slowly struct{ io.Reader }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return s.Reader.Read(p)
+}
+
+func (slowly) Close() error { return nil }
+
+func TestADeliverySaysHowLongEachStepTookAndWhatItClaims(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			time.Sleep(5 * time.Second)
+			return []walletcrew.Secret{knownSecret}, nil
+		}))
+		request := func(signature string) *http.Request {
+			r := posted([]byte(knownBody))
+			r.Body = slowly{strings.NewReader(knownBody)}
+			r.Header.Set(walletcrew.HeaderSignature, signature)
+			return r
+		}
+		check := func(d *verifier.Delivery, authentic bool, read time.Duration) {
+			t.Helper()
+			require.NotNil(t, d)
+			assert.Equal(t, read, d.Read)
+			assert.Equal(t, 5*time.Second, d.Verify, "with the look-up of secrets")
+			assert.Zero(t, d.Decode, "which takes no time in a bubble")
+			assert.Equal(t, walletcrew.EventPassInstalled, d.ClaimedName)
+			assert.Equal(t, "acme", d.ClaimedTenant)
+			assert.Equal(t, authentic, d.Authentic)
+			assert.Equal(t, knownBody, string(d.Body))
+		}
+		d, err := v.Delivery(request(knownHex))
+		require.NoError(t, err)
+		check(d, true, 2*time.Second)
+		d, err = v.Delivery(request(nowhere))
+		require.Error(t, err)
+		check(d, false, 2*time.Second)
+		assert.Nil(t, d.Event)
+		d, err = v.DeliveryFrom(t.Context(), signedHeaders([]byte(knownBody)).get, []byte(knownBody))
+		require.NoError(t, err)
+		check(d, true, 0)
+		called := false
+		v.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			called = true
+			d, ok := verifier.DeliveryFromContext(r.Context())
+			require.True(t, ok)
+			check(d, true, 2*time.Second)
+		})).ServeHTTP(httptest.NewRecorder(), request(knownHex))
+		assert.True(t, called)
+	})
+	d, err := verifierOf(t, verifier.Static(knownSecret)).Delivery(posted([]byte(knownBody)))
+	require.NoError(t, err)
+	assert.Positive(t, d.Decode)
+}
+
 func TestAnEventSaysWhenItCameIn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
