@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -18,8 +19,8 @@ import (
 // Its strings, ID and those of Data, are parts of one copy of the body: keep strings.Clone of one that outlives the event, or all of
 // the body stays in memory.
 //
-// To hand it over to a queue or a table of your own, keep Name, TenantID and Raw, from which ParseEvent makes it again: encoding/json
-// writes an Event, but can't read one.
+// It can be kept, in a queue or a table of your own: encoding/json writes it as {"name","tenantId","receivedAt","body"}, and reading that
+// gives the same event, Raw to the byte. It prints without its body, through fmt (every verb) and log/slog: its name, id, tenant and size.
 type Event struct {
 	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its
 	// type isn't documented: a string is taken as it is, a number as its JSON text. "" where there
@@ -28,9 +29,12 @@ type Event struct {
 	// Name is what the event is called, as ParseEvent was told; in the package verifier, what the
 	// header says. A known event has its documented spelling, so that == tells the constants apart.
 	Name EventName
-	// TenantID is what the delivery's tenant header says; "" from ParseEvent. The header isn't
-	// signed.
+	// TenantID is what the delivery's tenant header says, which isn't signed, or with
+	// verifier.Tenants the tenant's ID in your own spelling; "" from ParseEvent.
 	TenantID string
+	// ReceivedAt is when the delivery came in, in UTC: set by package verifier, zero from
+	// ParseEvent. An event that was kept has that of its delivery.
+	ReceivedAt time.Time
 	// Data is the payload: a pointer to one of this package's payload types, such as
 	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
 	// member "passId" is an object or an array.
@@ -133,6 +137,14 @@ func (e *Event) Metadata() map[string]json.RawMessage {
 // isn't signed.
 func (e *Event) SignedName() EventName { return e.signedName }
 
+// Pass returns what every pass event carries, a part of Data; nil if Data is that of another event or an *UnknownEvent.
+func (e *Event) Pass() *Pass {
+	if p, ok := e.Data.(interface{ pass() *Pass }); ok {
+		return p.pass()
+	}
+	return nil
+}
+
 // An EventName names an event, such as "Pass:Installed", or several with '*', such as "Pass:*" (see [EventName.Matches]).
 // The platform's list grows: a name that isn't among the constants is no error anywhere in this module.
 type EventName string
@@ -179,6 +191,9 @@ type Pass struct {
 	Identifiers Values `json:"identifiers,omitzero"` // "customerId", "email" and the like
 	Metadata    Values `json:"metadata,omitzero"`
 }
+
+// pass is a method of each type that embeds a Pass, too.
+func (p *Pass) pass() *Pass { return p }
 
 // PassCreated is the payload of "Pass:Created".
 type PassCreated struct{ Pass }

@@ -106,9 +106,14 @@ func Sign(secret Secret, body []byte) string {
 // VerifySignature checks that one of the secrets signed exactly these bytes. Body must be what came over the wire: a body that
 // was decoded and encoded again has another signature.
 //
-// How the platform writes the signature's 32 bytes isn't documented, so every usual way is read: hexadecimal, all in lower
-// case or all in upper case, or base64 in the standard or the URL alphabet, padded or not; with or without "sha256=" before
-// it, and with white space around it. The comparison takes the same time wherever the difference is.
+// How the platform writes the signature's 32 bytes isn't documented, so every usual way is read:
+//
+//   - hexadecimal, all in lower case or all in upper case, also with a dash between each two digits (as .NET's BitConverter writes it)
+//   - base64 of the bytes, in the standard or the URL alphabet, padded or not
+//   - base64 of the hexadecimal text, padded or not
+//
+// There may be "sha256=" or "SHA256=" before it, and white space around it. The comparison takes the same time wherever the
+// difference is.
 //
 // The errors are [ErrNoSecret] (no secret at all, or one that is empty or "[redacted]"), [ErrMissingSignature],
 // [ErrMalformedSignature] and [ErrSignatureMismatch].
@@ -159,7 +164,9 @@ type Signature [sha256.Size]byte
 
 const (
 	hexLen    = 2 * sha256.Size
+	dashedLen = hexLen + sha256.Size - 1
 	base64Len = (8*sha256.Size + 5) / 6 // without the '=' at the end
+	textLen   = (8*hexLen + 5) / 6      // of base64 of the hexadecimal text, likewise
 )
 
 // ParseSignature reads the header's value; [VerifySignature] says in which forms. The errors are [ErrMissingSignature] and
@@ -169,35 +176,80 @@ func ParseSignature(header string) (Signature, error) {
 		return sig, nil // what comes most often has nothing to take off
 	}
 	s := strings.Trim(header, " \t\r\n")
-	s = strings.Trim(strings.TrimPrefix(s, "sha256="), " \t\r\n")
+	for _, prefix := range [...]string{"sha256=", "SHA256="} {
+		if rest, ok := strings.CutPrefix(s, prefix); ok {
+			s = strings.Trim(rest, " \t\r\n")
+			break
+		}
+	}
 	if s == "" {
 		return Signature{}, ErrMissingSignature
 	}
-	if sig, ok := parseHex(s); ok {
-		return sig, nil
+	sig, ok := parseHex(s)
+	if !ok {
+		sig, ok = parseOther(s)
 	}
-	if len(s) == base64Len+1 {
-		s = strings.TrimSuffix(s, "=")
-	}
-	if len(s) != base64Len {
+	if !ok {
 		return Signature{}, ErrMalformedSignature
 	}
+	return sig, nil
+}
+
+// parseOther reads what isn't plain hexadecimal. What it writes to is on the stack, so that nothing is allocated.
+func parseOther(s string) (sig Signature, ok bool) {
+	switch len(s) {
+	case base64Len, base64Len + 1:
+		s, whole := unpadded(s, base64Len)
+		var out [sha256.Size + 1]byte
+		if n := decodeBase64(out[:], s); !whole || n != sha256.Size {
+			return sig, false
+		}
+		return Signature(out[:sha256.Size]), true
+	case textLen, textLen + 1, textLen + 2:
+		s, whole := unpadded(s, textLen)
+		var out [hexLen + 2]byte
+		if n := decodeBase64(out[:], s); !whole || n != hexLen {
+			return sig, false
+		}
+		return parseHex(out[:hexLen])
+	case dashedLen:
+		var digits [hexLen]byte
+		for i := range sha256.Size {
+			if i > 0 && s[3*i-1] != '-' {
+				return sig, false
+			}
+			digits[2*i], digits[2*i+1] = s[3*i], s[3*i+1]
+		}
+		return parseHex(digits[:])
+	}
+	return sig, false
+}
+
+// unpadded takes the '=' off the end of base64, all or none of them, and reports whether n characters are left.
+func unpadded(s string, n int) (string, bool) {
+	if len(s)%4 == 0 {
+		s = strings.TrimRight(s, "=")
+	}
+	return s, len(s) == n
+}
+
+// decodeBase64 returns how many bytes s has, -1 if it is no base64. S has at most textLen characters.
+func decodeBase64(out []byte, s string) int {
 	enc := rawStd
 	if strings.ContainsAny(s, "-_") {
 		enc = rawURL
 	}
-	var text [base64Len]byte // on the stack, so that nothing is allocated
-	copy(text[:], s)
-	var out [sha256.Size + 1]byte
-	if n, err := enc.Decode(out[:], text[:]); err != nil || n != sha256.Size {
-		return Signature{}, ErrMalformedSignature
+	var text [textLen]byte
+	n, err := enc.Decode(out, text[:copy(text[:], s)])
+	if err != nil {
+		return -1
 	}
-	return Signature(out[:sha256.Size]), nil
+	return n
 }
 
 // parseHex takes 64 digits, with all letters in one case: one signature has one spelling in each, and that any bit of the header
 // counts makes it easier to reason about.
-func parseHex(s string) (sig Signature, ok bool) {
+func parseHex[T string | []byte](s T) (sig Signature, ok bool) {
 	if len(s) != hexLen {
 		return sig, false
 	}

@@ -52,8 +52,13 @@ func TestVerifySignatureReadsEverySpellingOfTheSameBytes(t *testing.T) {
 		"base64 without padding":               strings.TrimSuffix(vectorBase64, "="),
 		"base64, URL alphabet":                 urlAlphabet,
 		"base64, URL alphabet without padding": strings.TrimSuffix(urlAlphabet, "="),
+		".NET's BitConverter":                  dashed(strings.ToUpper(vectorHex)),
+		"dashes, lower case":                   dashed(vectorHex),
+		"base64 of the hexadecimal text":       base64.StdEncoding.EncodeToString([]byte(vectorHex)),
+		"of the upper-case text, unpadded":     base64.RawStdEncoding.EncodeToString([]byte(strings.ToUpper(vectorHex))),
 	} {
 		for place, spelled := range map[string]string{
+			"after SHA256=":             "SHA256=" + signature,
 			"bare":                      signature,
 			"after sha256=":             "sha256=" + signature,
 			"after sha256= and a space": "sha256= " + signature,
@@ -129,6 +134,8 @@ func TestVerifySignatureRefusesEverySingleBitChange(t *testing.T) {
 		"unpadded base64":       strings.TrimSuffix(vectorBase64, "="),
 		"hexadecimal, prefixed": "sha256=" + vectorHex,
 		"base64, prefixed":      "sha256=" + vectorBase64,
+		"base64 of the text":    "SHA256=" + base64.StdEncoding.EncodeToString([]byte(vectorHex)),
+		"dashes":                dashed(strings.ToUpper(vectorHex)),
 	} {
 		t.Run("of the header's text, "+name, func(t *testing.T) {
 			t.Parallel()
@@ -184,6 +191,17 @@ func TestVerifySignatureRefusesWhatIsNotASignature(t *testing.T) {
 		"45 characters":                       {vectorBase64 + "=", walletcrew.ErrMalformedSignature},
 		"padding within":                      {vectorBase64[:20] + "=" + vectorBase64[21:], walletcrew.ErrMalformedSignature},
 		"no character of base64":              {"!" + vectorBase64[1:], walletcrew.ErrMalformedSignature},
+		"another case of the prefix":          {"Sha256=" + vectorHex, walletcrew.ErrMalformedSignature},
+		"both prefixes":                       {"SHA256=sha256=" + vectorHex, walletcrew.ErrMalformedSignature},
+		"dashes in mixed case":                {dashed(strings.ToUpper(vectorHex[:32]) + vectorHex[32:]), walletcrew.ErrMalformedSignature},
+		"dashes between other digits":         {strings.Replace(dashed(vectorHex), "5c-9", "5c9-", 1), walletcrew.ErrMalformedSignature},
+		"a dash at the end":                   {dashed(vectorHex) + "-", walletcrew.ErrMalformedSignature},
+		"colons instead of dashes":            {strings.ReplaceAll(dashed(vectorHex), "-", ":"), walletcrew.ErrMalformedSignature},
+		"one dash missing":                    {strings.Replace(dashed(vectorHex), "-", "", 1), walletcrew.ErrMalformedSignature},
+		"base64 of mixed case":                {base64.StdEncoding.EncodeToString([]byte(strings.ToUpper(vectorHex[:32]) + vectorHex[32:])), walletcrew.ErrMalformedSignature},
+		"base64 of the text, half padded":     {base64.RawStdEncoding.EncodeToString([]byte(vectorHex)) + "=", walletcrew.ErrMalformedSignature},
+		"base64 of another text":              {base64.StdEncoding.EncodeToString([]byte(strings.Repeat("z", 64))), walletcrew.ErrMalformedSignature},
+		"base64 of base64":                    {base64.StdEncoding.EncodeToString([]byte(vectorBase64)), walletcrew.ErrMalformedSignature},
 		"bits over the end":                   {looseEnd, walletcrew.ErrMalformedSignature},
 		"bits over the end, unpadded":         {strings.TrimSuffix(looseEnd, "="), walletcrew.ErrMalformedSignature},
 		"100 KB":                              {strings.Repeat("a", 100_000), walletcrew.ErrMalformedSignature},
@@ -315,7 +333,8 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 	key, err := walletcrew.NewKey(vectorSecret)
 	require.NoError(t, err)
 	body := []byte(vectorBody)
-	for _, header := range []string{vectorHex, strings.ToUpper(vectorHex), "sha256=" + vectorBase64, strings.TrimSuffix(vectorBase64, "=")} {
+	for _, header := range []string{vectorHex, strings.ToUpper(vectorHex), "sha256=" + vectorBase64, strings.TrimSuffix(vectorBase64, "="),
+		"SHA256=" + dashed(vectorHex), base64.StdEncoding.EncodeToString([]byte(vectorHex))} {
 		assert.Zero(t, testing.AllocsPerRun(200, func() {
 			signature, err := walletcrew.ParseSignature(header)
 			if err != nil || !key.Matches(body, signature) {
@@ -323,7 +342,8 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 			}
 		}), "to parse %q and to check it allocates nothing", header)
 	}
-	for _, header := range []string{"", "nonsense", strings.Repeat("g", 64), strings.Repeat("!", 43), strings.Repeat("a", 1000)} {
+	for _, header := range []string{"", "nonsense", strings.Repeat("g", 64), strings.Repeat("!", 43), strings.Repeat("a", 1000),
+		strings.Repeat("!", 88), strings.Repeat("z", 86), strings.Repeat("-", 95)} {
 		assert.Zero(t, testing.AllocsPerRun(200, func() { _, _ = walletcrew.ParseSignature(header) }), "to refuse a signature allocates nothing")
 	}
 }
@@ -585,6 +605,9 @@ func FuzzVerifySignature(f *testing.F) {
 	f.Add([]byte(vectorBody), "sha256=sha256="+vectorHex, string(vectorSecret))
 	f.Add([]byte(vectorBody), vectorBase64[:42]+"B=", string(vectorSecret)) // bits over the end
 	f.Add([]byte(vectorBody), vectorHex, "[redacted]")
+	f.Add([]byte(vectorBody), "SHA256="+dashed(strings.ToUpper(vectorHex)), string(vectorSecret))
+	f.Add([]byte(vectorBody), base64.StdEncoding.EncodeToString([]byte(vectorHex)), string(vectorSecret))
+	f.Add([]byte(vectorBody), base64.RawStdEncoding.EncodeToString([]byte(strings.ToUpper(vectorHex))), string(vectorSecret))
 	f.Fuzz(func(t *testing.T, body []byte, header, secret string) {
 		before := bytes.Clone(body)
 		defer func() {
@@ -626,12 +649,43 @@ func FuzzVerifySignature(f *testing.F) {
 	})
 }
 
-// decodeByLength reads a signature header without the package under test, digit by digit: 64 digits are hexadecimal, 43 or 44
-// base64. Nil where it is neither.
+// decodeByLength reads a signature header without the package under test, digit by digit: 64 digits are hexadecimal, 95 with dashes, 43
+// or 44 base64, 86 or 88 that of hexadecimal. Nil where it is none of them.
 func decodeByLength(header string) []byte {
 	const space = " \t\r\n"
 	s := strings.Trim(header, space)
-	s = strings.Trim(strings.TrimPrefix(s, "sha256="), space)
+	switch {
+	case strings.HasPrefix(s, "sha256="), strings.HasPrefix(s, "SHA256="):
+		s = strings.Trim(s[7:], space)
+	}
+	if len(s) == 88 && s[86:] == "==" {
+		s = s[:86]
+	}
+	if len(s) == 86 {
+		if s = string(decodeDigits(s, 64)); s == "" {
+			return nil
+		}
+		if len(s) != 64 {
+			return nil
+		}
+	}
+	if len(s) == 95 {
+		pairs := strings.Split(s, "-")
+		for _, pair := range pairs {
+			if len(pair) != 2 {
+				return nil
+			}
+		}
+		s = strings.Join(pairs, "")
+		if len(s) != 64 {
+			return nil
+		}
+	}
+	return decodeDigits(s, 32)
+}
+
+// decodeDigits reads n bytes of hexadecimal or base64.
+func decodeDigits(s string, n int) []byte {
 	var digits string
 	switch {
 	case len(s) == 64 && s == strings.ToLower(s):
@@ -641,7 +695,7 @@ func decodeByLength(header string) []byte {
 	case len(s) == 44 && s[43] == '=':
 		s = s[:43]
 		fallthrough
-	case len(s) == 43:
+	case len(s) == 43, len(s) == 86:
 		digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 		if strings.ContainsAny(s, "-_") {
 			digits += "-_"
@@ -666,10 +720,19 @@ func decodeByLength(header string) []byte {
 			buffer &= 1<<held - 1
 		}
 	}
-	if buffer != 0 || len(out) != 32 {
+	if buffer != 0 || len(out) != n {
 		return nil
 	}
 	return out
+}
+
+// dashed writes a dash between each two digits.
+func dashed(digits string) string {
+	var pairs []string
+	for i := 0; i < len(digits); i += 2 {
+		pairs = append(pairs, digits[i:i+2])
+	}
+	return strings.Join(pairs, "-")
 }
 
 func sum(secret walletcrew.Secret, body []byte) []byte {

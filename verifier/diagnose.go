@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/md5"  //nolint:gosec // to recognise what others use
@@ -10,90 +11,228 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// Diagnose answers the question of everyone who receives webhooks: why doesn't my signature match? It tries what usually goes
-// wrong: a body that a middleware read or encoded again, a secret with quotes or a line break around it or used decoded, a
-// signature that was cut or made by another algorithm. It returns only what it has proved by computing, as sentences for a
-// person; nil where the signature matches, or where nothing of this explains it: then it's another secret, or another body. (Once the
-// members' order is lost, as when Go encodes a map, nobody can tell any more which body it was.)
+// Diagnose answers the question of everyone who receives webhooks: why doesn't my signature match? It never returns nothing:
+//
+//   - "it matches", if one of the secrets signed the body; if there are several, it says which
+//   - what is wrong, as sentences for a person
+//   - that nothing of what it knows explains it, and what is left then
+//
+// It tries what usually goes wrong: a body that a middleware read or encoded again, a secret with quotes or a line break around it or
+// used decoded, a signature that was cut or made by another algorithm. It says only what it has proved by computing, but for one
+// sentence that begins with "likely": once the members' order is lost, as when Go encodes a map, nobody can tell any more which body
+// was signed.
 //
 // It is for a log on a developer's machine. Don't put the findings into a response: they would tell an attacker how close he
-// is, and they cost some hundred hashes of the body. No finding holds the secret, the signature or the body.
-func Diagnose(body []byte, signature string, secret walletcrew.Secret) (findings []string) {
-	fips140.WithoutEnforcement(func() { findings = diagnose(body, signature, secret) }) // it recognises MD5 and SHA-1, and protects nothing by them
-	return findings
+// is, and they cost some hundred hashes of the body. No finding holds a secret, a right signature or the body.
+func Diagnose(body []byte, signature string, secrets ...walletcrew.Secret) (findings []string) {
+	d := diagnosis{body: body, signature: signature, secrets: secrets}
+	fips140.WithoutEnforcement(d.run) // it recognises MD5 and SHA-1, and protects nothing by them
+	return d.findings
 }
 
-func diagnose(body []byte, signature string, secret walletcrew.Secret) []string {
-	if walletcrew.VerifySignature(body, signature, secret) == nil {
-		return nil
-	}
-	var findings []string
-	say := func(format string, args ...any) { findings = append(findings, fmt.Sprintf(format, args...)) }
+// A diagnosis is one call's.
+type diagnosis struct {
+	body      []byte
+	signature string
+	secrets   []walletcrew.Secret
 
-	switch secret {
-	case "":
-		say("the secret is empty: is the variable set that it comes from?")
-	case "[redacted]":
-		say(`the secret is the text "[redacted]": it was read from a log or a dump, which doesn't hold it; string(secret) is the value`)
+	findings []string
+	left     int  // bytes that may still be hashed
+	cut      bool // they didn't suffice
+}
+
+// What is tried at most.
+const (
+	maxHashed   = 256 << 20 // bytes
+	hashCosts   = 256       // and for each hash
+	maxCombined = 64 << 10  // a body with which each kind of secret is tried for each way to encode it again
+)
+
+func (d *diagnosis) say(format string, args ...any) {
+	d.findings = append(d.findings, fmt.Sprintf(format, args...))
+}
+
+// affords reports whether a hash of the value is within the limit.
+func (d *diagnosis) affords(value []byte) bool {
+	d.left -= len(value) + hashCosts
+	d.cut = d.cut || d.left < 0
+	return d.left >= 0
+}
+
+// of names a secret, if there are several.
+func (d *diagnosis) of(i int) string {
+	if len(d.secrets) == 1 {
+		return ""
 	}
-	if len(body) == 0 {
-		say("the body is empty: did something read it before, such as a middleware? Read it once and pass the bytes on")
+	return fmt.Sprintf("secret %d of %d: ", i+1, len(d.secrets))
+}
+
+func (d *diagnosis) run() {
+	d.left = maxHashed
+	usable := d.checkSecrets()
+	if d.matches() {
+		return
 	}
-	given := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(signature), "sha256="))
+	if len(d.body) == 0 {
+		d.say("the body is empty: did something read it before, such as a middleware? Read it once and pass the bytes on")
+	}
+	given := strings.TrimSpace(d.signature)
+	for _, prefix := range []string{"sha256=", "SHA256="} {
+		if rest, ok := strings.CutPrefix(given, prefix); ok {
+			given = strings.TrimSpace(rest)
+			break
+		}
+	}
 	if given == "" {
-		say("the signature is missing: the header " + walletcrew.HeaderSignature + " is empty, or a proxy dropped it")
-		return findings
+		d.say("the signature is missing: the header " + walletcrew.HeaderSignature + " is empty, or a proxy dropped it")
+		return
 	}
-	if finding := matchedBy(body, given, secret); finding != "" {
-		return append(findings, finding)
+	if finding := cmp.Or(d.matchedBy(given), d.otherwise(given), shape(given)); finding != "" {
+		d.say("%s", finding)
+		return
 	}
-	if finding := otherLength(body, given, secret); finding != "" {
-		return append(findings, finding)
+	if usable && len(d.body) > 0 {
+		d.unexplained()
 	}
-	return findings
 }
 
-// A variant is a body or a secret as it may have been, and what was done to it.
-type variant struct {
-	value []byte
-	what  string
+// checkSecrets says which can't be one, and reports whether any can.
+func (d *diagnosis) checkSecrets() (usable bool) {
+	for i, secret := range d.secrets {
+		switch secret {
+		case "":
+			d.say("%sthe secret is empty: is the variable set that it comes from?", d.of(i))
+		case "[redacted]":
+			d.say(`%sthe secret is the text "[redacted]": it was read from a log or a dump, which doesn't hold it; string(secret) is the value`, d.of(i))
+		default:
+			usable = true
+		}
+	}
+	if len(d.secrets) == 0 {
+		d.say("no secret was passed: pass the webhook's signatureSecret")
+	}
+	return usable
+}
+
+func (d *diagnosis) matches() bool {
+	for i, secret := range d.secrets {
+		if walletcrew.VerifySignature(d.body, d.signature, secret) != nil {
+			continue
+		}
+		finding := "it matches"
+		if len(d.secrets) > 1 {
+			finding = fmt.Sprintf("it matches secret %d of %d", i+1, len(d.secrets))
+		}
+		d.findings = slices.Insert(d.findings, 0, finding)
+		return true
+	}
+	return false
+}
+
+// unexplained says what is left.
+func (d *diagnosis) unexplained() {
+	const left = "nothing that Diagnose knows explains it. Then it is another secret: is it the signatureSecret of the webhook that sent " +
+		"this, as the API returns it today? Or the body isn't what was signed, changed in a way that can't be undone: verify the bytes as they came"
+	d.say("%s", left)
+	if d.cut {
+		d.say("the body is large, or the secrets are many: not every way to encode it again was tried; a smaller delivery tells more")
+	}
+	if bytes.HasPrefix(d.body, []byte(gzipMagic)) {
+		d.say("the body is compressed with gzip, and the signature isn't of what is in it")
+	}
+	if inOrder(d.body) {
+		d.say("likely, the body was decoded and encoded again on the way: its members stand in alphabetical order, as Go's encoding/json writes " +
+			"a map. The order that was signed is lost")
+	}
+}
+
+// A candidate is a secret as it may have been.
+type candidate struct {
+	key  *walletcrew.Key
+	what string
+	of   string // which secret
+}
+
+// candidates are the secrets, as they are first.
+func (d *diagnosis) candidates() (all []candidate) {
+	var changed []candidate
+	for i, secret := range d.secrets {
+		for _, v := range secretVariants(string(secret)) {
+			key, err := walletcrew.NewKey(walletcrew.Secret(v.value))
+			switch {
+			case err != nil:
+			case v.what == "":
+				all = append(all, candidate{key, "", d.of(i)})
+			default:
+				changed = append(changed, candidate{key, v.what, d.of(i)})
+			}
+		}
+	}
+	return append(all, changed...)
 }
 
 // matchedBy looks for a secret and a body that the signature is of.
-func matchedBy(body []byte, signature string, secret walletcrew.Secret) string {
-	bodies := bodyVariants(body)
-	for _, s := range secretVariants(string(secret)) {
-		for _, b := range bodies {
-			if len(s.value) == 0 || walletcrew.VerifySignature(b.value, signature, walletcrew.Secret(s.value)) != nil {
-				continue
+func (d *diagnosis) matchedBy(signature string) string {
+	if sig, err := walletcrew.ParseSignature(signature); err == nil {
+		candidates := d.candidates()
+		for b := range simpleVariants(d.body) {
+			if finding := d.try(sig, b, candidates, true); finding != "" {
+				return finding
 			}
-			switch {
-			case s.what == "":
-				return b.what
-			case b.what == "":
-				return s.what
-			}
-			return s.what + "; and " + b.what
 		}
-		if mangled(body, signature, s.value) {
-			return strings.TrimPrefix(s.what+"; and the letters' case of the signature was changed on the way", "; and ")
+		for b := range encodings(d.body) {
+			if finding := d.try(sig, b, candidates, len(d.body) <= maxCombined); finding != "" {
+				return finding
+			}
+			if d.cut {
+				break
+			}
 		}
 	}
-	sum := sha256.Sum256(body)
-	if equalText(signature, sum[:]) {
+	d.left = maxHashed
+	for i, secret := range d.secrets {
+		for _, s := range secretVariants(string(secret)) {
+			if !d.affords(d.body) {
+				break
+			}
+			if mangled(d.body, signature, s.value) {
+				return d.of(i) + strings.TrimPrefix(s.what+"; and the letters' case of the signature was changed on the way", "; and ")
+			}
+		}
+	}
+	if sum := sha256.Sum256(d.body); equalText(signature, sum[:]) {
 		return "the signature is the plain SHA-256 of the body: whoever sent it used no secret"
+	}
+	return ""
+}
+
+// try looks for a secret that the signature of this body was made with. All: also among secrets that were changed.
+func (d *diagnosis) try(sig walletcrew.Signature, b variant, candidates []candidate, all bool) string {
+	for _, c := range candidates {
+		if c.what != "" && !all {
+			continue
+		}
+		if !d.affords(b.value) {
+			return ""
+		}
+		if !c.key.Matches(b.value, sig) {
+			continue
+		}
+		switch {
+		case c.what == "":
+			return c.of + b.what
+		case b.what == "":
+			return c.of + c.what
+		}
+		return c.of + c.what + "; and " + b.what
 	}
 	return ""
 }
@@ -110,160 +249,55 @@ func mangled(body []byte, signature string, secret []byte) bool {
 		strings.EqualFold(signature, base64.RawURLEncoding.EncodeToString(sum)))
 }
 
-func secretVariants(secret string) []variant {
-	variants := []variant{{[]byte(secret), ""}}
-	add := func(value []byte, what string) {
-		for _, v := range variants {
-			if bytes.Equal(v.value, value) {
-				return
-			}
-		}
-		variants = append(variants, variant{value, what})
-	}
-	add([]byte(strings.TrimSpace(secret)), "the secret has white space around it: trim it")
-	add([]byte(strings.Trim(strings.TrimSpace(secret), "\"'`")), "the secret has quotes around it: take them off")
-	add([]byte(strings.TrimPrefix(secret, "\uFEFF")), "the secret begins with a byte order mark: take it off")
-	add([]byte(secret+"\n"), "the sender's secret ends in a line break that this one lacks")
-	if decoded, err := hex.DecodeString(secret); err == nil {
-		add(decoded, "the sender used the secret decoded from hexadecimal as the key")
-	}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		if decoded, err := enc.DecodeString(secret); err == nil {
-			add(decoded, "the sender used the secret decoded from base64 as the key")
-		}
-	}
-	// The other way round: this one was decoded before it got here.
-	add([]byte(hex.EncodeToString([]byte(secret))), "the secret was decoded from hexadecimal: use its characters as they are")
-	add([]byte(base64.StdEncoding.EncodeToString([]byte(secret))), "the secret was decoded from base64: use its characters as they are")
-	add([]byte(base64.RawStdEncoding.EncodeToString([]byte(secret))), "the secret was decoded from base64: use its characters as they are")
-	return variants
-}
-
-func bodyVariants(body []byte) []variant {
-	const reserialised = "the body was encoded again by something before the check (the signature is of %s): verify the bytes as they came"
-	variants := []variant{{body, ""}}
-	add := func(value []byte, what string) { variants = append(variants, variant{value, what}) }
-	add(bytes.TrimPrefix(body, []byte("\uFEFF")), "the body begins with a byte order mark that wasn't signed")
-	add(append([]byte("\uFEFF"), body...), "the body lacks the byte order mark that was signed with it")
-	add(bytes.TrimRight(body, "\r\n"), "the body ends in a line break that wasn't signed")
-	add(bytes.TrimSpace(body), "the body has white space around it that wasn't signed")
-	add(append(bytes.Clone(body), '\n'), "the body lacks the line break at its end that was signed with it")
-	add(append(bytes.Clone(body), '\r', '\n'), "the body lacks the line break (CR LF) at its end that was signed with it")
-	add(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), "the body's line breaks were changed from LF to CR LF")
-	add(bytes.ReplaceAll(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n")), "the body's line breaks were changed from CR LF to LF")
-	if decoded, err := base64.StdEncoding.DecodeString(string(body)); err == nil && len(body) > 0 {
-		add(decoded, "the body is still base64 (API Gateway does that): decode it first")
-	}
-	var buf bytes.Buffer
-	if json.Compact(&buf, body) == nil {
-		compact := bytes.Clone(buf.Bytes())
-		add(compact, fmt.Sprintf(reserialised, "the compact JSON"))
-		add(append(bytes.Clone(compact), '\n'), fmt.Sprintf(reserialised, "the compact JSON and a line break"))
-		for _, indent := range []string{"  ", "    ", "\t"} {
-			buf.Reset()
-			if indentedSize(compact, len(indent)) <= maxIndented && json.Indent(&buf, compact, "", indent) == nil {
-				add(bytes.Clone(buf.Bytes()), fmt.Sprintf(reserialised, "the indented JSON"))
-				add(append(bytes.Clone(buf.Bytes()), '\n'), fmt.Sprintf(reserialised, "the indented JSON and a line break"))
-			}
-		}
-		buf.Reset()
-		json.HTMLEscape(&buf, compact)
-		add(bytes.Clone(buf.Bytes()), fmt.Sprintf(reserialised, "the JSON with <, > and & escaped"))
-		add(unescapeHTML(compact), fmt.Sprintf(reserialised, "the JSON without <, > and & escaped"))
-		if plain, err := jsontext.AppendFormat(nil, compact); err == nil {
-			add(plain, fmt.Sprintf(reserialised, "the JSON without escapes"))
-		}
-		if spaced, err := jsontext.AppendFormat(nil, compact, jsontext.PreserveRawStrings(true), jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true)); err == nil {
-			add(spaced, fmt.Sprintf(reserialised, "the JSON with a space after each ':' and ','"))
-		}
-		for _, format := range []string{`\u%04x`, `\u%04X`} {
-			add(escapeNonASCII(compact, format), fmt.Sprintf(reserialised, "the JSON with all but ASCII escaped"))
-		}
-	}
-	if len(body) > 0 {
-		add(nil, "the signature is of an empty body: of another request, or the sender's body was lost on the way")
-	}
-	return variants
-}
-
-// maxIndented is the most that is written to try a body indented. JSON that is deeply nested grows with the square of its depth.
-const maxIndented = 8 << 20
-
-// indentedSize is how long compact JSON gets when it is indented, or a little more.
-func indentedSize(compact []byte, width int) int {
-	size, depth, quoted := len(compact), 0, false
-	for i := 0; i < len(compact); i++ {
-		switch c := compact[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == ':':
-			size++
-		case c == '{', c == '[':
-			depth++
-			size += 1 + depth*width
-		case c == '}', c == ']':
-			depth--
-			size += 1 + depth*width
-		case c == ',':
-			size += 1 + depth*width
-		}
-	}
-	return size
-}
-
-func unescapeHTML(compact []byte) []byte {
-	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(compact)))
-}
-
-func escapeNonASCII(compact []byte, format string) []byte {
-	escaped := make([]byte, 0, len(compact))
-	for _, r := range string(compact) {
-		if r < utf8.RuneSelf {
-			escaped = utf8.AppendRune(escaped, r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			escaped = fmt.Appendf(escaped, format, unit)
-		}
-	}
-	return escaped
-}
-
 // minCut is how much of a signature must be there to say that it is the right one, cut: less may fit by chance.
 const minCut = 8
 
-// otherLength says what a signature is that can't be an HMAC-SHA256, from its length alone or from the other algorithm's result.
-func otherLength(body []byte, signature string, secret walletcrew.Secret) string {
-	right := walletcrew.Sign(secret, body)
-	sum, _ := hex.DecodeString(right)
-	for _, text := range []string{right, strings.ToUpper(right), base64.StdEncoding.EncodeToString(sum), base64.URLEncoding.EncodeToString(sum)} {
-		if secret != "" && len(signature) >= minCut && len(signature) < len(text) && strings.HasPrefix(text, signature) {
-			return fmt.Sprintf("the signature is right, but cut off: %d characters of %d came", len(signature), len(text))
+// otherwise says what a signature is that isn't the right one, but has to do with it.
+func (d *diagnosis) otherwise(signature string) string {
+	for i, secret := range d.secrets {
+		if secret == "" {
+			continue // anybody can make its
 		}
-		if secret != "" && strings.Contains(signature, strings.TrimRight(text, "=")) {
-			return "the right signature is in the header, but with something else around it"
+		right := walletcrew.Sign(secret, d.body)
+		sum, _ := hex.DecodeString(right)
+		for _, text := range []string{right, strings.ToUpper(right), base64.StdEncoding.EncodeToString(sum), base64.URLEncoding.EncodeToString(sum)} {
+			if len(signature) >= minCut && len(signature) < len(text) && strings.HasPrefix(text, signature) {
+				return d.of(i) + fmt.Sprintf("the signature is right, but cut off: %d characters of %d came", len(signature), len(text))
+			}
+			if strings.Contains(signature, strings.TrimRight(text, "=")) {
+				return d.of(i) + "the right signature is in the header, but with something else around it"
+			}
+		}
+		for _, algorithm := range otherAlgorithms {
+			if !d.affords(d.body) {
+				return ""
+			}
+			h := hmac.New(algorithm.new, []byte(secret))
+			h.Write(d.body)
+			if equalText(signature, h.Sum(nil)) {
+				return d.of(i) + "the signature was made with HMAC-" + algorithm.name + ": the platform's is HMAC-SHA256"
+			}
 		}
 	}
+	return ""
+}
+
+var otherAlgorithms = []struct {
+	name string
+	new  func() hash.Hash
+}{{"MD5", md5.New}, {"SHA-1", sha1.New}, {"SHA-384", sha512.New384}, {"SHA-512", sha512.New}}
+
+// shape says what the signature alone shows; "" if it can be one.
+func shape(signature string) string {
 	if _, err := walletcrew.ParseSignature(signature); err == nil {
 		return ""
 	}
 	if len(signature) == hex.EncodedLen(sha256.Size) && isHex(signature) {
 		return "the hexadecimal signature has upper and lower case mixed: something changed it on the way"
 	}
-	for _, algorithm := range []struct {
-		name string
-		new  func() hash.Hash
-	}{{"MD5", md5.New}, {"SHA-1", sha1.New}, {"SHA-384", sha512.New384}, {"SHA-512", sha512.New}} {
+	for _, algorithm := range otherAlgorithms {
 		size := algorithm.new().Size()
-		h := hmac.New(algorithm.new, []byte(secret))
-		h.Write(body)
-		switch {
-		case secret != "" && equalText(signature, h.Sum(nil)):
-			return "the signature was made with HMAC-" + algorithm.name + ": the platform's is HMAC-SHA256"
-		case len(signature) == 2*size && isHex(signature), isBase64(signature, size):
+		if len(signature) == 2*size && isHex(signature) || isBase64(signature, size) {
 			return fmt.Sprintf("the signature has the length of %s: the platform's is HMAC-SHA256", algorithm.name)
 		}
 	}

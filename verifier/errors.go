@@ -9,6 +9,7 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/internal/answer"
+	"github.com/thewalletcrew/walletcrew-go/internal/guard"
 )
 
 // What can be wrong with a delivery, besides the signature's errors ([walletcrew.ErrMissingSignature],
@@ -19,8 +20,9 @@ var (
 	ErrBodyTooLarge = errors.New("verifier: the body is too large")
 	// ErrMethodNotAllowed: a delivery is a POST.
 	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
-	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw
-	// bytes, and nothing is decompressed that isn't verified.
+	// ErrEncodingNotSupported: the request has a Content-Encoding, which the error's text names. The
+	// signature is over the raw bytes, and nothing is decompressed that isn't verified. "identity"
+	// is none, and neither is a charset, such as "utf-8", that was written there by mistake.
 	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding: nothing between the platform and here may compress it")
 	// ErrUnknownTenant: the source has no secrets for the tenant in the header. A source may return
 	// it, too.
@@ -38,10 +40,14 @@ func tooLarge(limit int64) error {
 	return fmt.Errorf("%w: the limit is %d bytes, see WithMaxBodyBytes", ErrBodyTooLarge, limit)
 }
 
+func encodingNotSupported(encoding string) error {
+	return fmt.Errorf("%w: Content-Encoding says %.64q", ErrEncodingNotSupported, encoding)
+}
+
 // unavailable is the error of a source that failed.
 func unavailable(err error) error {
-	if errors.Is(err, ErrUnknownTenant) {
-		return err // it didn't fail: it knows that there is none
+	if guard.Of(err) != nil || errors.Is(err, ErrUnknownTenant) {
+		return err // it panicked, or it didn't fail: it knows that there is none
 	}
 	return fmt.Errorf("%w: %w", ErrSecretsUnavailable, err)
 }
@@ -66,6 +72,8 @@ func StatusCode(err error) int {
 	switch {
 	case err == nil:
 		return http.StatusNoContent
+	case guard.Of(err) != nil:
+		return http.StatusInternalServerError // whatever the value
 	case is(ErrSecretsUnavailable, walletcrew.ErrNoSecret):
 		return http.StatusServiceUnavailable
 	case is(walletcrew.ErrMissingSignature, walletcrew.ErrMalformedSignature, walletcrew.ErrSignatureMismatch, ErrUnknownTenant):

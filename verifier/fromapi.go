@@ -119,13 +119,13 @@ func (s *apiSource) Refresh(ctx context.Context, _ string) ([]walletcrew.Secret,
 func (s *apiSource) exhausted() bool { return s.tokens.Tokens() < 1 }
 
 // current reports whether what is known is as new as somebody can have it who asked then.
-func (s *apiSource) current(asked time.Time) bool {
+func (s *apiSource) current(_ context.Context, _ string, asked time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.lookedAt.Before(asked.Add(-together)) || s.under == nil && (s.exhausted() || time.Now().Before(s.pause))
 }
 
-func (s *apiSource) explain(err error) error {
+func (s *apiSource) explain(_ context.Context, _ string, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch age := time.Since(s.listed).Round(time.Second); {
@@ -174,10 +174,13 @@ func (s *apiSource) look() chan struct{} {
 		defer func() { s.end(secrets, err) }() // also after a runtime.Goexit
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		defer cancel()
-		err = guard.Call("verifier: the API's client", func() (err error) {
+		err = guard.Call("the API's client", func() (err error) {
 			secrets, err = s.list(ctx)
 			return err
 		})
+		if guard.Of(err) != nil { // the client's, and not the source's
+			err = fmt.Errorf("verifier: FromAPI: %w", err)
+		}
 	}()
 	return ended
 }

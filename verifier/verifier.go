@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -20,24 +19,17 @@ import (
 //     documented). Where it doesn't, the name in the header is all there is, and a captured Pass:Installed could come as a
 //     Pass:Uninstalled. Its "__id" is still the same: with a receiver.Deduper, an event that was handled isn't handled again under
 //     another name. (And one that wasn't handled yet is used up by a delivery under a name that your function acknowledges.)
-//   - Another tenant: with [SecretFunc] the secret must be one of that tenant's, so it is refused unless tenants share a secret
-//     (don't). With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
+//   - Another tenant: with [SecretFunc] and [Tenants] the secret must be one of that tenant's, so it is refused unless tenants share a
+//     secret (don't). Another spelling of the same tenant: with [Tenants] it is the same event. With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
 //     choose a customer's data by it. Deduplication doesn't rely on it.
 //   - The same once more, at any time: nothing in a delivery that is documented says when it was signed. Deduplicate.
 //
 // He can't change one bit of the body, and can't make a delivery of his own.
 type Verifier struct {
-	source       SecretSource
+	lookup       *lookup
 	maxBodyBytes int64
-
-	// What the source can do besides; nil if it can't.
-	matches func(body []byte, sig walletcrew.Signature) bool // of fixed secrets; a closure, so that fmt can't print the keys
-	refresh func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
-	current func(asked time.Time) bool
-	explain func(err error) error
-
-	scope  func(tenantID string, fitted walletcrew.Secret) string
-	doubts []string
+	matches      func(body []byte, sig walletcrew.Signature) bool // of fixed secrets, else nil; a closure, so that fmt can't print the keys
+	doubts       []string
 }
 
 // An Option is passed to [New].
@@ -60,23 +52,18 @@ func WithMaxBodyBytes(n int64) Option {
 }
 
 // New returns a Verifier that takes its secrets from source. A source that can't ever verify anything (nil, [Static] without
-// secrets or with an empty one, [FromAPI] without a client) is an error here, at start. So is one that is a [Refresher] and doesn't
+// secrets or with an empty one, [FromAPI] without a client, [Cached] without room) is an error here, at start. So is one that is a [Refresher] and doesn't
 // say what it wraps. A nil option is ignored.
 func New(source SecretSource, opts ...Option) (*Verifier, error) {
-	if source == nil {
-		return nil, errors.New("verifier: the source is nil")
-	}
-	chain, err := unwrap(source)
+	l, err := newLookup(source)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range chain {
-		if err := checkSource(s); err != nil {
-			return nil, err
-		}
+	v := &Verifier{lookup: l, maxBodyBytes: defaultMaxBodyBytes}
+	if d, ok := first[doubtful](l.chain); ok {
+		v.doubts = d.doubts()
 	}
-	v := &Verifier{source: source, maxBodyBytes: defaultMaxBodyBytes}
-	if err := v.learn(chain); err != nil {
+	if err := v.prepare(); err != nil {
 		return nil, err
 	}
 	for _, opt := range opts {
@@ -90,50 +77,23 @@ func New(source SecretSource, opts ...Option) (*Verifier, error) {
 	return v, nil
 }
 
-// learn finds what the source can do besides.
-func (v *Verifier) learn(chain []SecretSource) error {
-	if p, ok := as[prepared](v.source); ok {
-		keys, err := p.keys()
-		if err != nil {
-			return err
-		}
-		v.matches = func(body []byte, sig walletcrew.Signature) bool {
-			for _, key := range keys {
-				if key.Matches(body, sig) {
-					return true
-				}
-			}
-			return false
-		}
+// prepare is for a source whose secrets are fixed.
+func (v *Verifier) prepare() error {
+	p, ok := as[prepared](v.lookup.source)
+	if !ok {
+		return nil
 	}
-	for i, s := range chain {
-		r, ok := s.(Refresher)
-		if !ok {
-			continue
-		}
-		v.refresh = r.Refresh
-		if i > 0 { // the outermost may return other secrets than the one that it wraps
-			v.refresh = func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error) {
-				if _, err := r.Refresh(ctx, tenantID); err != nil {
-					return nil, err
-				}
-				return v.source.Secrets(ctx, tenantID)
+	keys, err := p.keys()
+	if err != nil {
+		return err
+	}
+	v.matches = func(body []byte, sig walletcrew.Signature) bool {
+		for _, key := range keys {
+			if key.Matches(body, sig) {
+				return true
 			}
 		}
-		if d, ok := as[dated](s); ok {
-			v.current = d.current
-		}
-		break
-	}
-	if e, ok := first[explaining](chain); ok {
-		v.explain = e.explain
-	}
-	if d, ok := first[doubtful](chain); ok {
-		v.doubts = d.doubts()
-	}
-	v.scope = func(_ string, fitted walletcrew.Secret) string { return "s/" + fingerprint(fitted) }
-	if s, ok := first[scoped](chain); ok {
-		v.scope = func(tenantID string, _ walletcrew.Secret) string { return s.scope(tenantID) }
+		return false
 	}
 	return nil
 }
@@ -157,59 +117,49 @@ func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, sig
 	return err
 }
 
-// verify returns the secret that fitted, "" for fixed secrets.
-func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig walletcrew.Signature) (walletcrew.Secret, error) {
+// A fit is what is known once a secret has fitted.
+type fit struct {
+	secret walletcrew.Secret // "" for fixed secrets
+	id     string            // of the tenant whose secret it is, if the source is Tenants; else ""
+}
+
+// verify returns what fitted.
+func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig walletcrew.Signature) (fit, error) {
+	l := v.lookup
 	if v.matches != nil {
 		if v.matches(body, sig) {
-			return "", nil
+			return fit{}, nil
 		}
-		return "", v.explained(walletcrew.ErrSignatureMismatch)
+		return fit{}, l.explain(ctx, tenantID, walletcrew.ErrSignatureMismatch)
 	}
 	if len(tenantID) > maxTenantBytes {
-		return "", fmt.Errorf("%w: its name has %d bytes, and %d at most are looked up", ErrUnknownTenant, len(tenantID), maxTenantBytes)
+		return fit{}, fmt.Errorf("%w: its name has %d bytes, and %d at most are looked up", ErrUnknownTenant, len(tenantID), maxTenantBytes)
+	}
+	if l.tenants != nil {
+		ctx = withNote(ctx, new(note))
+	}
+	secrets, err := l.source.Secrets(ctx, tenantID)
+	if err != nil && !isUnknown(nil, err) {
+		return fit{}, unavailable(err)
 	}
 	var secret walletcrew.Secret
-	secrets, err := v.source.Secrets(ctx, tenantID)
-	switch {
-	case err == nil:
+	if err == nil {
 		secret, err = match(body, sig, secrets)
-	case !errors.Is(err, ErrUnknownTenant):
-		return "", unavailable(err)
 	}
-	if err != nil && v.refresh != nil && !errors.Is(err, ErrSecretsUnavailable) {
-		secret, err = v.lookAgain(ctx, tenantID, body, sig, secrets, err)
-	}
-	return secret, v.explained(err)
-}
-
-// lookAgain is for when none of the secrets fits. Err says how.
-func (v *Verifier) lookAgain(ctx context.Context, tenantID string, body []byte, sig walletcrew.Signature, secrets []walletcrew.Secret, err error) (walletcrew.Secret, error) {
-	for range 2 {
-		asked := time.Now()
-		fresh, failure := v.refresh(ctx, tenantID)
+	if l.mayFind(ctx, err) {
+		failure := l.again(ctx, tenantID, secrets, func(fresh []walletcrew.Secret) bool {
+			secret, err = match(body, sig, fresh)
+			return err == nil
+		})
 		if failure != nil {
-			return "", unavailable(failure)
+			return fit{}, unavailable(failure)
 		}
-		if !slices.Equal(fresh, secrets) { // else a forgery costs two hashes a secret, and not one
-			secrets = fresh
-			var secret walletcrew.Secret
-			if secret, err = match(body, sig, secrets); err == nil {
-				return secret, nil
-			}
-		}
-		if v.current == nil || v.current(asked) {
-			break
-		} // else what it found was asked for before, and may lack a webhook that was made since
 	}
-	return "", err
-}
-
-// explained adds what the source knows of why no secret fitted.
-func (v *Verifier) explained(err error) error {
-	if err == nil || v.explain == nil || errors.Is(err, ErrSecretsUnavailable) {
-		return err
+	if err != nil {
+		return fit{}, l.explain(ctx, tenantID, err)
 	}
-	return v.explain(err)
+	id, err := l.vouched(ctx, tenantID)
+	return fit{secret, id}, err
 }
 
 // match returns the secret that signed the body.
