@@ -49,6 +49,9 @@ func (s *WebhooksService) Maintain(ctx context.Context, spec WebhookSpec, report
 		return
 	}
 	spec.Events = slices.Clone(spec.Events) // the caller's own may change meanwhile
+	if spec.Enabled != nil {
+		spec.Enabled = new(*spec.Enabled)
+	}
 	for again := maintainAgain; ; {
 		result, err := s.ensureWithin(ctx, spec)
 		if err != nil && ctx.Err() != nil {

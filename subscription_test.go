@@ -193,7 +193,6 @@ var slipsOfNames = map[walletcrew.EventName]walletcrew.EventName{
 
 func TestANameThatIsAlmostAKnownOneIsWarnedOf(t *testing.T) {
 	t.Parallel()
-	delete(slipsOfNames, "Pass:Uninstal")
 	for name, meant := range slipsOfNames {
 		p := &memoryPlatform{}
 		var log bytes.Buffer
