@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,10 @@ type EnsureResult struct {
 	// call. They are those of the last list that could be had: after a create, a list that fails
 	// leaves them empty.
 	Duplicates []string
+	// Warnings say, in one line each, what may not be as you mean it: an event name that is almost a
+	// known one, and events that the platform keeps in another way than you asked for. The client
+	// logs each, at warn level. Nil where there is nothing to say.
+	Warnings []string
 }
 
 // EnsureAction says what [WebhooksService.Ensure] did about the webhook that it returns.
@@ -33,12 +38,12 @@ const (
 	EnsureUpdated   EnsureAction = "updated"
 )
 
-// ensureRounds bounds how often Ensure starts over because a webhook that it found was deleted meanwhile.
-const ensureRounds = 5
+// maxEnsureRounds bounds how often Ensure starts over because a webhook that it found was deleted meanwhile.
+const maxEnsureRounds = 5
 
 // Ensure makes the tenant hold one webhook for spec.Endpoint that looks like spec: what a service calls when it starts. It
-// looks for the endpoint in the list, and creates a webhook, changes what differs, or does nothing. The order and repetition of
-// events don't matter, and what the spec leaves empty stays as it is. The endpoint is the identity: with another one, Ensure
+// looks for the endpoint in the list, and creates a webhook, changes what differs, or does nothing. What the spec leaves empty stays as it
+// is. Events are compared by what they mean: see below. The endpoint is the identity: with another one, Ensure
 // makes another webhook and leaves the old. Endpoints are compared in their normal form (RFC 3986, 6.2.2), since the platform may give
 // back another spelling.
 //
@@ -61,18 +66,39 @@ const ensureRounds = 5
 //   - It answers the create with a webhook that was there before: an error. What the create changed on that webhook is put back.
 //   - It pages in another way than [WebhooksService.All] expects: what could be read counts, and the client logs a warning. If the
 //     webhook is on a page that can't be read, a new process makes a second one.
+//   - It gives events back in another spelling or order, or one pattern for all the known events that it matches: nothing is changed.
+//   - It gives back "pass.*" where you asked for several names of that category in another spelling: nothing is changed, and a warning
+//     says that more events come than you asked for.
+//   - It keeps other events than it was told to in any other way: a warning says which are missing and which are too many. The client
+//     doesn't tell it again as long as the webhook stays so. A new process tells it once.
+//
+// So the code can narrow a subscription from "Pass:*" to names: that is a change. From "Pass:*" to all the known names of that category it
+// is none.
 func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*EnsureResult, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
+	result, err := s.ensureRounds(ctx, &spec)
+	warnings := slips(spec.Events) // also after an error, whose cause they may be
+	if err == nil {
+		result.Warnings = append(warnings, result.Warnings...)
+		warnings = result.Warnings
+	}
+	for _, warning := range warnings {
+		s.client.log.LogAttrs(ctx, slog.LevelWarn, "walletcrew: ensure a webhook: "+warning, slog.String("endpoint", s.quotable(spec.Endpoint)))
+	}
+	return result, err
+}
+
+func (s *WebhooksService) ensureRounds(ctx context.Context, spec *WebhookSpec) (*EnsureResult, error) {
 	var err error
-	for range ensureRounds {
+	for range maxEnsureRounds {
 		var result *EnsureResult
-		if result, err = s.ensureOnce(ctx, &spec); err == nil || !errors.Is(err, errGone) {
+		if result, err = s.ensureOnce(ctx, spec); err == nil || !errors.Is(err, errGone) {
 			return result, err
 		}
 	}
-	return nil, &stepError{step: fmt.Sprintf("ensure a webhook: it was found and then not found, %d times (does something else delete it?)", ensureRounds), err: err}
+	return nil, &stepError{step: fmt.Sprintf("ensure a webhook: it was found and then not found, %d times (does something else delete it?)", maxEnsureRounds), err: err}
 }
 
 // errGone: a webhook that was found was deleted before this call was done with it.
@@ -125,7 +151,9 @@ func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created
 	if first < 0 || own <= first || !before.whole {
 		// The first is ours; or the list doesn't know ours (yet, or since it couldn't be had); or ours may not be ours, but one that was
 		// there on a page that couldn't be read. To keep it is safe.
-		return &EnsureResult{Webhook: created, Action: EnsureCreated, Duplicates: idsWithout(found, created.ID)}, nil
+		result := &EnsureResult{Webhook: created, Action: EnsureCreated, Duplicates: idsWithout(found, created.ID)}
+		result.Warnings = s.answered(spec, created)
+		return result, nil
 	}
 	deleteErr := s.Delete(ctx, created.ID)
 	if deleteErr == nil || errors.Is(deleteErr, ErrNotFound) {
@@ -142,10 +170,11 @@ func (s *WebhooksService) settle(ctx context.Context, spec *WebhookSpec, created
 	return s.align(ctx, spec, keep, idsWithout(found, keep.ID))
 }
 
-// madeWebhooks are those that Ensure has created in this process, by the normal form of the endpoint that was asked for.
+// madeWebhooks are what Ensure remembers for the life of the client, by the normal form of the endpoint that was asked for.
 type madeWebhooks struct {
-	mu sync.Mutex
-	by map[string]*Webhook // id and endpoint, as the platform gave them back
+	mu    sync.Mutex
+	by    map[string]*Webhook // that it has created: id and endpoint, as the platform gave them back
+	other map[string]otherEvents
 }
 
 func (m *madeWebhooks) remember(url string, w *Webhook) {
@@ -232,7 +261,7 @@ func (s *WebhooksService) putBack(ctx context.Context, before *Webhook) (string,
 	did := "it is as it was"
 	if len(changed) > 0 {
 		did = "what that changed was put back (" + strings.Join(changed, ", ") + ")"
-		if now, err = s.Patch(ctx, before.ID, patch); err == nil && !patch.holds(now) {
+		if now, err = s.patch(ctx, before.ID, patch); err == nil && !patch.holds(now) {
 			err = errNotPutBack
 		}
 		if err != nil {
@@ -261,7 +290,7 @@ func isEnabled(w *Webhook) bool { return w.Enabled }
 // align changes what differs from the spec.
 func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webhook, duplicates []string) (*EnsureResult, error) {
 	var patch WebhookPatch
-	if !sameEvents(spec.Events, w.Events) {
+	if !sameSubscription(spec.Events, w.Events) && !collapsed(spec.Events, w.Events) && !s.made.told(spec, w) {
 		patch.Events = spec.Events
 	}
 	if spec.Description != "" && spec.Description != w.Description {
@@ -270,8 +299,10 @@ func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webho
 	if spec.Enabled != nil && *spec.Enabled != w.Enabled {
 		patch.Enabled = spec.Enabled
 	}
+	result := &EnsureResult{Webhook: w, Action: EnsureUnchanged, Duplicates: duplicates}
 	if patch.check() != nil {
-		return &EnsureResult{Webhook: w, Action: EnsureUnchanged, Duplicates: duplicates}, nil
+		result.Warnings = s.otherEvents(spec, w)
+		return result, nil
 	}
 	patched, err := s.Patch(ctx, w.ID, patch)
 	switch {
@@ -280,7 +311,17 @@ func (s *WebhooksService) align(ctx context.Context, spec *WebhookSpec, w *Webho
 	case err != nil:
 		return nil, err
 	}
-	return &EnsureResult{Webhook: patched, Action: EnsureUpdated, Duplicates: duplicates}, nil
+	onlyEvents := patch.Description == nil && patch.Enabled == nil
+	if !onlyEvents || !sameNames(patched.Events, w.Events) {
+		result.Action = EnsureUpdated
+	}
+	result.Webhook = patched
+	if patch.Events != nil {
+		result.Warnings = s.answered(spec, patched)
+	} else {
+		result.Warnings = s.otherEvents(spec, patched)
+	}
+	return result, nil
 }
 
 func idsWithout(webhooks []*Webhook, id string) []string {

@@ -272,6 +272,32 @@ func ExampleWebhooksService_Ensure() {
 	// unchanged https://shop.example/webhooks/walletcrew 0 duplicates
 }
 
+// A service calls it on a goroutine of its own, as soon as it listens. Here, the API is away at the start.
+func ExampleWebhooksService_Maintain() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(walletcrewtest.Fault{Method: http.MethodGet, StatusCode: http.StatusNotImplemented})
+	client := server.Client()
+
+	ctx, stop := context.WithCancel(context.Background()) // yours ends with the service
+	defer stop()
+	spec := walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/webhooks/walletcrew",
+		Events:   []walletcrew.EventName{walletcrew.AllPassEvents}, // or Patterns of your receiver.Mux
+	}
+	client.Webhooks.Maintain(ctx, spec, func(result *walletcrew.EnsureResult, err error) {
+		if err != nil {
+			fmt.Println("not now:", err)
+			return
+		}
+		fmt.Println(result.Action, result.Webhook.Events, result.Warnings)
+		stop()
+	})
+	// Output:
+	// not now: walletcrew: GET /api/test-tenant/webhooks: 501 Not Implemented
+	// created [Pass:*] []
+}
+
 // Between Rotate and Finish, the receivers learn the new secret.
 func ExampleWebhooksService_Rotate() {
 	server := walletcrewtest.NewServer()

@@ -122,8 +122,9 @@ func WithRetries(max int, minWait, maxWait time.Duration) Option {
 	}
 }
 
-// WithLogger logs each attempt and each wait at debug level, and at warn level a list that isn't paged as expected (see
-// [WebhooksService.All]): never the key, a secret or a body. Nil logs nothing, as does leaving the option out.
+// WithLogger logs each attempt and each wait at debug level. At warn level it logs a list that isn't paged as expected (see
+// [WebhooksService.All]) and each of an [EnsureResult]'s Warnings. [WebhooksService.Maintain] without a function logs what it did, too.
+// Never the key, a secret or a body. Nil logs nothing, as does leaving the option out.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *Client) error {
 		if l != nil {

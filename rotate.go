@@ -45,7 +45,7 @@ func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, err
 	}
 	before.byID[predecessor.ID] = predecessor // it may stand on a page that couldn't be read
 
-	successor, createErr := s.Create(ctx, WebhookSpec{
+	successor, createErr := s.create(ctx, WebhookSpec{
 		Endpoint:    predecessor.Endpoint,
 		Events:      predecessor.Events,
 		Description: predecessor.Description,

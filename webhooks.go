@@ -51,7 +51,8 @@ type WebhookSpec struct {
 	// Endpoint is the URL that deliveries are sent to: absolute, https (http for loopback hosts
 	// only), without credentials and fragment.
 	Endpoint string
-	// Events are the names or patterns to subscribe to, at least one. Repeated ones are sent once.
+	// Events are the names or patterns to subscribe to, at least one. Repeated ones are sent once. A
+	// name that holds white space, or a character that can't be seen, is a ValidationError.
 	Events []EventName
 	// Description is for people. Ensure: "" leaves an existing one.
 	Description string
@@ -104,6 +105,11 @@ func (s *WebhooksService) Create(ctx context.Context, spec WebhookSpec) (*Webhoo
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
+	return s.create(ctx, spec)
+}
+
+// create takes the names of events as they are: those of a webhook that is there are the platform's affair.
+func (s *WebhooksService) create(ctx context.Context, spec WebhookSpec) (*Webhook, error) {
 	body := wireWebhook{Endpoint: &spec.Endpoint, Events: unique(spec.Events), Enabled: spec.Enabled}
 	if spec.Description != "" {
 		body.Description = description(spec.Description)
@@ -132,11 +138,16 @@ func (s *WebhooksService) Get(ctx context.Context, id string) (*Webhook, error) 
 // answer isn't like the API's (a page of HTML, or one that a redirect led to), and the webhook isn't as the patch says, that is an
 // error. A webhook that doesn't exist is [ErrNotFound], as for Get. A patch that sets nothing is a [ValidationError].
 func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPatch) (*Webhook, error) {
-	path, err := webhookPath(id)
-	if err != nil {
+	if err := patch.check(); err != nil {
 		return nil, err
 	}
-	if err := patch.check(); err != nil {
+	return s.patch(ctx, id, patch)
+}
+
+// patch takes the names of events as they are, as create does.
+func (s *WebhooksService) patch(ctx context.Context, id string, patch WebhookPatch) (*Webhook, error) {
+	path, err := webhookPath(id)
+	if err != nil {
 		return nil, err
 	}
 	body := wireWebhook{Endpoint: patch.Endpoint, Events: unique(patch.Events), Enabled: patch.Enabled}
@@ -177,7 +188,7 @@ func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPat
 // holds reports whether the webhook is as the patch says.
 func (p *WebhookPatch) holds(w *Webhook) bool {
 	return (p.Endpoint == nil || endpoint.Same(*p.Endpoint, w.Endpoint)) &&
-		(p.Events == nil || sameEvents(p.Events, w.Events)) &&
+		(p.Events == nil || sameSubscription(p.Events, w.Events)) &&
 		(p.Description == nil || *p.Description == w.Description) &&
 		(p.Enabled == nil || *p.Enabled == w.Enabled)
 }
@@ -306,7 +317,7 @@ func checkEvents(events []EventName) error {
 			return &ValidationError{Field: fmt.Sprintf("events[%d]", i), Reason: "is empty"}
 		}
 	}
-	return nil
+	return checkNames(events)
 }
 
 // unique returns the names in their order, each once.
