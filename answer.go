@@ -178,6 +178,9 @@ func decodeWebhooks(ctx context.Context, d *jsontext.Decoder, webhooks *[]Webhoo
 		if err := decodeAnswer(value, &(*webhooks)[n]); err != nil {
 			return err
 		}
+		if (*webhooks)[n].ID == "" { // a gateway's [{"error":"..."}], say, which would be a list without the webhooks that there are
+			return errors.New(`a webhook in it has no member "id"`)
+		}
 	}
 	_, err := d.ReadToken()
 	return err

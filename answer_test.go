@@ -162,12 +162,12 @@ func TestAnAnswerDoesNotBecomeMoreThanItsLimits(t *testing.T) { //nolint:paralle
 		first, again, last string
 		want               string
 	}{
-		"a list of nothing":           {list, "[", "{},", "{}]", "more than 100000 webhooks"},
-		"a list of nulls":             {list, "[", "null,", "null]", "more than 100000 webhooks"},
-		"a list within an object":     {list, `{"items":[`, "{},", "{}]}", "more than 100000 webhooks"},
+		"a list of ids":               {list, "[", `{"id":"1"},`, `{"id":"1"}]`, "more than 100000 webhooks"},
+		"a list of nulls":             {list, "[", "null,", "null]", "no member"},
+		"a list within an object":     {list, `{"items":[`, `{"id":"1"},`, `{"id":"1"}]}`, "more than 100000 webhooks"},
 		"an object of many members":   {list, "{", `"a":1,`, `"items":[]}`, ""},
-		"a list in All":               {all, "[", "{},", "{}]", "more than 100000 webhooks"},
-		"a list in Ensure":            {ensure, "[", "{},", "{}]", "more than 100000 webhooks"},
+		"a list in All":               {all, "[", `{"id":"1"},`, `{"id":"1"}]`, "more than 100000 webhooks"},
+		"a list in Ensure":            {ensure, "[", `{"id":"1"},`, `{"id":"1"}]`, "more than 100000 webhooks"},
 		"a webhook's events":          {get, `{"id":"Ab3xY","events":[`, `"",`, `""]}`, "more than 100000 values"},
 		"a listed webhook's events":   {list, `[{"id":"Ab3xY","events":[`, `"",`, `""]}]`, "more than 100000 values"},
 		"a listed webhook's brackets": {list, `[{"id":"Ab3xY","x":[[`, `],[`, `]]}]`, "more than 100000 values"},
@@ -215,7 +215,7 @@ func TestALongListIsNotDecodedWhenTimeIsUp(t *testing.T) {
 
 func TestWhatFollowsAListIsAnError(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{"[" + hookJSON + "]]", "[] x", "[][]", `{"items":[]},`, "[" + hookJSON, `{"items":[]`, "[{}", "[{},]"} {
+	for _, body := range []string{"[" + hookJSON + "]]", "[] x", "[][]", `{"items":[]},`, "[" + hookJSON, `{"items":[]`, `[{"id":"1"}`, `[{"id":"1"},]`} {
 		_, err := clientOn(t, always(200, body)).Webhooks.List(context.Background(), nil)
 		require.ErrorContains(t, err, "it is not JSON", "%s", body)
 	}

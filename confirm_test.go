@@ -81,6 +81,8 @@ func TestDeleteIsNoSuccessWhileTheListHasTheWebhook(t *testing.T) {
 				"200 with other JSON":   {StatusCode: 200, Body: `{"status":"ok"}`},
 				"200 with an empty one": {StatusCode: 200, Body: `{"errors":[]}`},
 				"206":                   {StatusCode: 206, Body: "[]"},
+				"an array of errors":    {StatusCode: 200, Body: `[{"error":"maintenance"}]`},
+				"an array of nothing":   {StatusCode: 200, Body: `[null]`},
 			} {
 				s := platform(t)
 				w := mustCreate(t, s, hookSpec())

@@ -1,7 +1,9 @@
 package walletcrew_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -270,6 +272,32 @@ func ExampleWebhooksService_Ensure() {
 	// unchanged https://shop.example/webhooks/walletcrew 0 duplicates
 }
 
+// A service calls it on a goroutine of its own, as soon as it listens. Here, the API is away at the start.
+func ExampleWebhooksService_Maintain() {
+	server := walletcrewtest.NewServer()
+	defer server.Close()
+	server.Fail(walletcrewtest.Fault{Method: http.MethodGet, StatusCode: http.StatusNotImplemented})
+	client := server.Client()
+
+	ctx, stop := context.WithCancel(context.Background()) // yours ends with the service
+	defer stop()
+	spec := walletcrew.WebhookSpec{
+		Endpoint: "https://shop.example/webhooks/walletcrew",
+		Events:   []walletcrew.EventName{walletcrew.AllPassEvents}, // or Patterns of your receiver.Mux
+	}
+	client.Webhooks.Maintain(ctx, spec, func(result *walletcrew.EnsureResult, err error) {
+		if err != nil {
+			fmt.Println("not now:", err)
+			return
+		}
+		fmt.Println(result.Action, result.Webhook.Events, result.Warnings)
+		stop()
+	})
+	// Output:
+	// not now: walletcrew: GET /api/test-tenant/webhooks: 501 Not Implemented
+	// created [Pass:*] []
+}
+
 // Between Rotate and Finish, the receivers learn the new secret.
 func ExampleWebhooksService_Rotate() {
 	server := walletcrewtest.NewServer()
@@ -463,6 +491,47 @@ func ExampleEvent_Metadata() {
 }
 
 // Only the body is signed: where it names the event, that counts, and the package verifier refuses a header that says otherwise.
+// Any pass event, whatever its type.
+func ExampleEvent_Pass() {
+	for _, name := range []walletcrew.EventName{walletcrew.EventPassInstalled, walletcrew.EventPassUpdated, walletcrew.EventCustomerUpserted} {
+		e, err := walletcrew.ParseEvent(name, []byte(`{"__id":"e-1","passId":"p-1001"}`))
+		if err != nil {
+			log.Fatal(err)
+		}
+		if p := e.Pass(); p != nil {
+			fmt.Println(name, "of", p.PassID)
+		}
+	}
+	// Output:
+	// Pass:Installed of p-1001
+	// Pass:Updated of p-1001
+}
+
+// An event that is kept in a table or a queue comes back as it was. It prints without its body.
+func ExampleEvent_MarshalJSON() {
+	e, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, []byte(`{"__id":"e-1", "passId":"p-1001"}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	e.TenantID = "shop"
+	kept, err := json.Marshal(e)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(kept))
+
+	var again walletcrew.Event
+	if err := json.Unmarshal(kept, &again); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(again.Data.(*walletcrew.PassInstalled).PassID, bytes.Equal(again.Raw, e.Raw))
+	fmt.Println(again)
+	// Output:
+	// {"name":"Pass:Installed","tenantId":"shop","body":"{\"__id\":\"e-1\", \"passId\":\"p-1001\"}"}
+	// p-1001 true
+	// walletcrew.Event(name "Pass:Installed", id "e-1", tenant "shop", 33 bytes)
+}
+
 func ExampleEvent_SignedName() {
 	event, err := walletcrew.ParseEvent("Pass:Uninstalled", []byte(`{"__id":"e-3","__eventName":"Pass:Installed"}`))
 	if err != nil {

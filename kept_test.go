@@ -108,7 +108,7 @@ func TestPrintingAnEventNeverPrintsItsBody(t *testing.T) {
 	body := `{"__id":"e-1","card":"4111111111111111"}`
 	e := mustParse(t, walletcrew.EventCustomerUpserted, body)
 	e.TenantID = "acme"
-	numbers := fmt.Sprint([]byte(body)[:8]) // as fmt prints bytes
+	numbers := fmt.Sprintf("%d", []byte(body[:8])) // as fmt prints bytes
 	values := map[string]any{
 		"a pointer": e, "a value": *e, "a slice": []*walletcrew.Event{e}, "a map": map[string]walletcrew.Event{"a": *e}, "a field": struct{ E *walletcrew.Event }{e},
 		"a field by value": struct{ E walletcrew.Event }{*e}, "a pointer to it": &struct{ E walletcrew.Event }{*e}, "an unexported pointer": struct{ e *walletcrew.Event }{e},

@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	maxEmptyPages    = 100    // in a row, or others without anything new
-	maxRepeatedPages = 3      // in a row: pages asked for the first time that hold only what others held
-	maxPages         = 10_000 // in all
+	maxEmptyPages    = 100       // in a row, or others without anything new
+	maxRepeatedPages = 3         // in a row: pages asked for the first time that hold only what others held
+	maxPages         = 10_000    // in all
+	maxWalked        = 200_000   // webhooks on all pages: each answer has its own limits, but there may be many
+	maxWalkedBytes   = 100 << 20 // of all pages
 )
 
 const headerContinuation = "X-continuationToken"
@@ -25,35 +27,45 @@ const headerContinuation = "X-continuationToken"
 // List returns the tenant's webhooks, or one page of them if the platform pages; [WebhooksService.All] follows the pages. Opts
 // may be nil.
 func (s *WebhooksService) List(ctx context.Context, opts *ListOptions) (*WebhookList, error) {
-	list, _, err := s.page(ctx, opts)
-	return list, err
+	list, err := s.page(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &list.WebhookList, nil
 }
 
-// page is List, and says whether the answer is the documented one: 200, a JSON array, without a redirect.
-func (s *WebhooksService) page(ctx context.Context, opts *ListOptions) (list *WebhookList, documented bool, err error) {
+// A listPage is a page, and what is known of the answer that it came in.
+type listPage struct {
+	WebhookList
+	bytes      int
+	documented bool // 200, a JSON array, without a redirect
+}
+
+func (s *WebhooksService) page(ctx context.Context, opts *ListOptions) (*listPage, error) {
 	path := "webhooks"
 	if opts != nil {
 		if opts.PageIndex < 0 || opts.PageSize < 0 {
-			return nil, false, &ValidationError{Field: "pageIndex or pageSize", Reason: "is negative"}
+			return nil, &ValidationError{Field: "pageIndex or pageSize", Reason: "is negative"}
 		}
 		values, err := query.Values(opts)
 		if err != nil {
-			return nil, false, fmt.Errorf("walletcrew: encode the list options: %w", err)
+			return nil, fmt.Errorf("walletcrew: encode the list options: %w", err)
 		}
 		if len(values) > 0 {
 			path += "?" + values.Encode()
 		}
 	}
-	list = &WebhookList{}
-	err = s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
+	list := &listPage{}
+	err := s.client.send(ctx, http.MethodGet, path, nil, func(answer Response) error {
 		list.ContinuationToken = answer.Header.Get(headerContinuation)
-		documented = answer.likeTheAPIs() && bytes.HasPrefix(bytes.TrimSpace(answer.Body), []byte("["))
+		list.bytes = len(answer.Body)
+		list.documented = answer.likeTheAPIs() && bytes.HasPrefix(bytes.TrimSpace(answer.Body), []byte("["))
 		return decodeList(ctx, answer.Body, &list.Webhooks)
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return list, documented, nil
+	return list, nil
 }
 
 // All goes through the webhooks of all pages, each once, in the platform's order, asking for a page when the loop gets there. An error
@@ -63,7 +75,7 @@ func (s *WebhooksService) page(ctx context.Context, opts *ListOptions) (list *We
 // [WithLogger]). If it came to a page that it had read before by the same token, it has read what there is, and that is no error. It
 // is an error that is [ErrListIncomplete] if pages that weren't asked for before bring only known webhooks (the platform ignores the
 // token), if the platform refuses the token (400, 404, 414, 422), after 100 pages in a row without anything new, and after 10,000
-// pages. What was yielded before it counts.
+// pages, 200,000 webhooks or 100 MiB. What was yielded before it counts.
 func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
 	return func(yield func(*Webhook, error) bool) { (&listWalk{service: s, ctx: ctx}).run(opts, yield) }
 }
@@ -74,6 +86,8 @@ type listWalk struct {
 	ctx     context.Context
 
 	pages        int
+	bytes        int             // of all pages
+	webhooks     int             // likewise
 	tokens       map[string]bool // that pages were asked for by
 	ids          map[string]bool
 	stale        int  // pages in a row on which nothing was new
@@ -89,13 +103,13 @@ func (l *listWalk) run(opts *ListOptions, yield func(*Webhook, error) bool) {
 	l.tokens, l.ids = map[string]bool{}, map[string]bool{}
 	for {
 		token := page.ContinuationToken
-		list, documented, err := l.service.page(l.ctx, &page)
+		list, err := l.service.page(l.ctx, &page)
 		if err != nil {
 			yield(nil, l.pageError(err))
 			return
 		}
-		l.pages++
-		l.undocumented = l.undocumented || !documented
+		l.pages, l.bytes, l.webhooks = l.pages+1, l.bytes+list.bytes, l.webhooks+len(list.Webhooks)
+		l.undocumented = l.undocumented || !list.documented
 		l.stale++
 		if !l.tokens[token] && len(list.Webhooks) > 0 {
 			l.repeated++
@@ -107,13 +121,11 @@ func (l *listWalk) run(opts *ListOptions, yield func(*Webhook, error) bool) {
 				yield(nil, l.failed(err))
 				return
 			}
-			switch known := l.ids[w.ID]; {
-			case known && w.ID != "":
+			if l.ids[w.ID] {
 				continue
-			case !known:
-				l.ids[w.ID] = true
-				l.stale, l.repeated = 0, 0
 			}
+			l.ids[w.ID] = true
+			l.stale, l.repeated = 0, 0
 			if !yield(w, nil) {
 				return
 			}
@@ -145,6 +157,8 @@ func (l *listWalk) leadsNowhere(next string) (bool, error) {
 		why = fmt.Sprintf("the list goes in a circle: %d pages in a row hold nothing new, and each names a next one", maxEmptyPages)
 	case l.pages == maxPages:
 		why = fmt.Sprintf("the list has no end: %d pages, and each names a next one", maxPages)
+	case l.webhooks >= maxWalked || l.bytes >= maxWalkedBytes:
+		why = fmt.Sprintf("the list has no end: %d webhooks on %d pages (%d MiB), and the last names a next one", l.webhooks, l.pages, l.bytes>>20)
 	default:
 		return false, nil
 	}

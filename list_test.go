@@ -214,6 +214,37 @@ func TestEnsureWithVeryManyOnOneEndpointIsQuick(t *testing.T) {
 	assert.Less(t, time.Since(began), 20*once, "no search of the list for each of its webhooks")
 }
 
+// Each answer is within its limits, and names a next one.
+func TestAListOfManyLargePagesHasAnEnd(t *testing.T) {
+	t.Parallel()
+	pages := 0
+	for name, page := range map[string]func() string{
+		"many webhooks": func() string {
+			var list strings.Builder
+			for i := range 70_000 {
+				fmt.Fprintf(&list, `,{"id":"%d-%d"}`, pages, i)
+			}
+			return "[" + list.String()[1:] + "]"
+		},
+		"long ones": func() string {
+			return fmt.Sprintf(`[{"id":"%d","endpoint":"https://s.example/h","description":"%s"}]`, pages, strings.Repeat("x", 9<<20))
+		},
+	} {
+		pages = 0
+		client := clientOn(t, roundTrip(func(req *http.Request) (*http.Response, error) {
+			pages++
+			require.Less(t, pages, 20, "%s: what is kept of a list has a limit", name)
+			return respond(req, 200, page(), "Content-Type", "application/json", "X-continuationToken", fmt.Sprint(pages)), nil
+		}))
+		var last error
+		for _, err := range client.Webhooks.All(t.Context(), nil) {
+			last = err
+		}
+		require.ErrorIs(t, last, walletcrew.ErrListIncomplete, name)
+		assert.Contains(t, last.Error(), "no end", name)
+	}
+}
+
 func TestTheContextEndsTheWalkOverAList(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

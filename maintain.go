@@ -67,7 +67,7 @@ func (s *WebhooksService) Maintain(ctx context.Context, spec WebhookSpec, report
 		} else {
 			again = maintainAgain
 		}
-		next := time.NewTimer(wait + rand.N(wait/2))
+		next := time.NewTimer(wait + rand.N(wait/2)) //nolint:gosec // jitter is no secret
 		select {
 		case <-next.C:
 		case <-ctx.Done():

@@ -171,6 +171,29 @@ func TestRotateSwitchesThePredecessorOnAgain(t *testing.T) {
 	assert.Equal(t, []string{r.New.ID}, ids(s))
 }
 
+// Then deliveries are signed with a secret that no receiver has, and that Rotation.Secrets would lack.
+func TestRotateSaysWhereTheCreateChangedThePredecessorsSecret(t *testing.T) {
+	t.Parallel()
+	s := platform(t)
+	w := mustCreate(t, s, hookSpec())
+	created := false
+	client := through(s, roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		created = created || r.Method == http.MethodPost
+		if !created || err != nil || !strings.HasSuffix(r.URL.Path, w.ID) {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+		now := s.Webhooks()[0]
+		now.SignatureSecret = "another"
+		return respond(r, 200, webhookJSON(t, now)), nil
+	}))
+	_, err := client.Webhooks.Rotate(t.Context(), w.ID)
+	require.ErrorContains(t, err, w.ID)
+	require.ErrorContains(t, err, "another secret now: give it to the receivers")
+	assert.Len(t, s.Webhooks(), 2)
+}
+
 func TestRotateOnAPlatformThatReplacesTheWebhookEnablesTheNewOne(t *testing.T) {
 	t.Parallel()
 	s := platform(t)

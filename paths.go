@@ -71,9 +71,9 @@ func leaves(path string) (reason string) {
 // plainPath is the path without escapes, or the reason why nobody can say what a server makes of it. To unescape once more never hides an
 // element: it only changes what is an escape.
 func plainPath(path string) (plain, reason string) {
-	plain = path
+	plain = lookalikes.Replace(path)
 	for range maxEscapes {
-		next := unescapePath(plain)
+		next := lookalikes.Replace(unescapePath(plain))
 		if next == plain {
 			break
 		}
@@ -92,23 +92,28 @@ func plainPath(path string) (plain, reason string) {
 
 const maxEscapes = 10
 
+// lookalikes become what a path is made of where text is normalized (Unicode NFKC): the wide forms, the small ones, the leaders,
+// and the ligatures.
+var lookalikes = strings.NewReplacer(
+	"\uFF0E", ".", "\uFE52", ".", "\u2024", ".", "\u2025", "..",
+	"\uFF0F", "/", "\uFF3C", `\`, "\uFE68", `\`,
+	"\u2100", "a/c", "\u2101", "a/s", "\u2105", "c/o", "\u2106", "c/u",
+	"\uFF05", "%", "\uFE6A", "%", "\uFF1B", ";", "\uFE54", ";",
+)
+
 // isDots reports whether a server may take the element for "." or "..": some drop what follows ";", or spaces, or what can't be seen.
 func isDots(element string) bool {
 	element, _, _ = strings.Cut(element, ";")
 	element = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r) || !unicode.IsPrint(r):
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
 			return -1
-		case r == '\uFF0E': // the wide full stop, which becomes "." where text is normalized
-			return '.'
 		}
 		return r
 	}, element)
 	return element == "." || element == ".."
 }
 
-// isSlash is true for "/", for "\", and for what becomes one where text is normalized.
-func isSlash(r rune) bool { return r == '/' || r == '\\' || r == '\uFF0F' || r == '\uFF3C' }
+func isSlash(r rune) bool { return r == '/' || r == '\\' }
 
 // unescapePath is url.PathUnescape, but leaves what isn't an escape as it is instead of giving up: the rest must be looked at, too.
 func unescapePath(path string) string {

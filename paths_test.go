@@ -27,6 +27,7 @@ func TestNoPathLeavesTheTenant(t *testing.T) {
 		// A server may drop spaces, what can't be seen, and what ends a line or a string; or normalize text.
 		"..%20/x", "%20../x", ".%20./x", "..%09/x", ".%0d./x", ".%0D.", "..%00/x", "..%C2%A0/x", ".%E2%80%8B./x", "..%EF%BB%BF/x", "..%2520/x", ". ./x", ".. /x",
 		"%EF%BC%8E%EF%BC%8E/x", "\uFF0E\uFF0E/x", "x\uFF0F..\uFF0Fy", "a%EF%BC%BC..%EF%BC%BCx",
+		"\uFE52\uFE52/x", "\u2024\u2024/x", "\u2025/x", ".\uFF0E/x", "x\uFE68..\uFE68y", "..\uFF1B/x", "%EF%BC%852e%EF%BC%852e/x", "\uFE6A2e\uFE6A2e/x",
 		"x%00", "x%0a", "x%0d%0aX-Evil:%201", "x%7f", "x%250a", "x%C2%85", // no control characters at all
 		"%c0%ae%c0%ae/x", "x%ff", // what isn't UTF-8 is read in several ways
 		"x%" + strings.Repeat("25", 100) + "2e",
@@ -56,6 +57,7 @@ func TestNoIDAndNoTenantLeadsElsewhere(t *testing.T) {
 	for _, id := range []string{
 		"x/../../../victim/webhooks/abc", "acme/../victim", "acme/", "/acme", "a/b", "../x", "/../../x?y", `a\b`, `..\x`,
 		".", "..", "..;x", ".;", ". .", "\u200b..", ".\u00a0.", "\uFF0E\uFF0E", "a\uFF0Fb", "a\uFF3Cb",
+		"\uFE52\uFE52", "\u2024.", "\u2105", "\u2025", "a\uFE68b", "\uFF052e\uFF052e", "\uFE6A2e\uFE6A2e", "..\uFF1Bx", "a\uFF052fb", "%EF%BC%8E%EF%BC%8E",
 		"%2e%2e", "%2E.", ".%2e", "a%2fb", "a%2Fb", "a%5cb", "%252e%252e", "a%252fb", "a%25252fb", "..%3bx", "..%20",
 		"a\nb", "a\rb", "a\x00b", "a\x7fb", "a\u0085b", "a%00", "a%0d%0ab", "a%250ab", "\xc0\xae\xc0\xae", "%c0%ae%c0%ae", "\xff",
 		"x%" + strings.Repeat("25", 1_000_000) + "2f",
@@ -83,6 +85,7 @@ func TestOtherIDsAndTenantsAreTakenAndEscaped(t *testing.T) {
 	for id, want := range map[string]string{
 		"Ab3xY": "Ab3xY", "a b": "a%20b", "a?b#c": "a%3Fb%23c", "é": "%C3%A9", "...": "...", "..x": "..x", "x..": "x..", ".x": ".x", "a;b": "a%3Bb", "a;..": "a%3B..",
 		"100%": "100%25", "a%zz": "a%25zz", "a+b": "a+b", "a%20b": "a%2520b", "shop:7": "shop:7", "a@b.example": "a@b.example",
+		"\u2026": "%E2%80%A6", "50\uFF05": "50%EF%BC%85", "a\uFF0Eb": "a%EF%BC%8Eb",
 	} {
 		p := &mockedPlatform{MockTransport: httpmock.NewMockTransport()}
 		p.RegisterNoResponder(answerWith(200, strings.Replace(hookJSON, "Ab3xY", id, 1)))

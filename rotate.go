@@ -82,13 +82,14 @@ func (s *WebhooksService) keepUp(ctx context.Context, predecessor, successor *We
 	switch {
 	case errors.Is(err, ErrNotFound) && successor != nil:
 		return s.replaced(ctx, predecessor, successor)
-	case err == nil && now.Enabled == predecessor.Enabled:
-		return nil
-	case err == nil:
+	case err == nil && now.Enabled != predecessor.Enabled:
 		now, err = s.Patch(ctx, predecessor.ID, WebhookPatch{Enabled: &predecessor.Enabled})
 		if err == nil && now.Enabled != predecessor.Enabled {
 			err = errNotPutBack
 		}
+	}
+	if err == nil && now.SignatureSecret != predecessor.SignatureSecret { // as if there were one secret for an endpoint
+		err = errors.New("it has another secret now: give it to the receivers (Get returns it)")
 	}
 	if err != nil {
 		return &stepError{"rotate: the create of a successor may have changed the webhook " + s.quotable(predecessor.ID) + ": look whether it is enabled as before", err, true}

@@ -120,12 +120,11 @@ func edits(a, b []rune) int {
 
 // normal is the form that equal names share; see [EventName.Known].
 func (n EventName) normal() EventName {
-	return EventName(strings.Map(func(r rune) rune {
-		if r < utf8.RuneSelf {
-			return rune(fold(byte(r)))
-		}
-		return r
-	}, string(n)))
+	b := []byte(n)
+	for i, c := range b {
+		b[i] = fold(c) // of ASCII only: no byte of another letter is changed
+	}
+	return EventName(b)
 }
 
 // matched are the known events that a name or a pattern means.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -73,9 +74,7 @@ func (p *memoryPlatform) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.hooks = slices.Delete(p.hooks, at, at+1)
 		return respond(r, 204, ""), nil
 	case r.Method == http.MethodPatch:
-		for name, value := range body {
-			p.hooks[at][name] = value
-		}
+		maps.Copy(p.hooks[at], body)
 	}
 	return p.answer(r, p.hooks[at]), nil
 }

@@ -74,7 +74,8 @@ func closeIdle(transport http.RoundTripper) {
 }
 
 // Limits of our own transport, beside those of one attempt. With HTTP/2, a connection that has been silent for pingAfter is asked for a sign
-// of life, and given up after pingTimeout without one: a call on it fails then, and its retry makes a new connection.
+// of life, and given up after pingTimeout without one: a call on it fails then, and its retry makes a new connection. Shorter times would
+// take two lost packets, or a machine that stands still, for a dead connection, and a create on it for an unknown outcome.
 const (
 	pingAfter             = time.Second
 	pingTimeout           = 2 * time.Second

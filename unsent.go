@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
 )
 
 // A refusal is what ended an attempt before anything was sent to the API: a proxy didn't connect, an OAuth 2 server gave no token, or the
@@ -32,6 +34,9 @@ func (a *call) explain(err error) error {
 		return err
 	}
 	if r := noToken(err); r != nil {
+		return r
+	}
+	if r := a.otherRequest(err); r != nil {
 		return r
 	}
 	if noTLS(err) {
@@ -111,6 +116,18 @@ func noToken(err error) error {
 		return &refusal{text: text, passes: strings.HasPrefix(text, "oauth2: cannot fetch token: "), cause: err}
 	}
 	return nil
+}
+
+// otherRequest recognises the failure of a request to another host that a transport makes first, as to an OAuth 2 server that hangs up: it
+// is net/http's error with that URL, and no connection was asked for in the name of the call's own request.
+func (a *call) otherRequest(err error) error {
+	other, ok := errors.AsType[*url.Error](err)
+	if !ok || a.connecting.wanted.Load() || hostOf(other.URL) == hostOf(a.url) {
+		return nil
+	}
+	passes, _ := retryablehttp.DefaultRetryPolicy(context.Background(), nil, &url.Error{Err: other.Err})
+	text := "the transport asked " + hostOf(other.URL) + " first, and that failed: " + other.Err.Error() // without the URL's path and query
+	return &refusal{text: text, passes: passes, cause: err}
 }
 
 // noTLS reports whether the server, or an https proxy, answered the first TLS message with something else.

@@ -148,6 +148,52 @@ func TestATokenThatCannotBeHad(t *testing.T) {
 	})
 }
 
+// A tokenFirst gets a token before it sends a request, as golang.org/x/oauth2 does.
+type tokenFirst struct {
+	url  string
+	next http.RoundTripper
+}
+
+func (f *tokenFirst) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := (&http.Client{Timeout: 50 * time.Millisecond, Transport: &http.Transport{}}).Post(f.url, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	_ = resp.Body.Close()
+	return f.next.RoundTrip(req)
+}
+
+func TestATokenServerThatHangsUpOrHangsIsNoUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"hangs":    func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		server := httptest.NewServer(answer)
+		err := create(clientOn(t, &tokenFirst{server.URL + "/token?client_secret=S3CRET", failing(errReset)}, walletcrew.WithRetries(1, 0, 0)))
+		require.NotErrorIs(t, err, walletcrew.ErrOutcomeUnknown, "%s: nothing was sent to the API", name)
+		require.ErrorContains(t, err, "the transport asked "+strings.TrimPrefix(server.URL, "http://")+" first", name)
+		assert.NotContains(t, err.Error(), "S3CRET", name)
+		assert.Equal(t, 2, attemptsOf(t, err), "%s: it passes", name)
+		server.Close()
+	}
+	// What was sent through net/http, or to the API's own host, may have arrived.
+	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer api.Close()
+	for name, transport := range map[string]roundTrip{
+		"a gateway's client": func(req *http.Request) (*http.Response, error) {
+			req = req.Clone(req.Context())
+			req.URL.Scheme, req.URL.Host, req.Host, req.RequestURI = "http", strings.TrimPrefix(api.URL, "http://"), "", ""
+			return (&http.Client{Transport: &http.Transport{}}).Do(req)
+		},
+		"the API's host": func(req *http.Request) (*http.Response, error) {
+			return nil, &url.Error{Op: "Post", URL: req.URL.String(), Err: errReset}
+		},
+	} {
+		require.ErrorIs(t, create(clientOn(t, transport)), walletcrew.ErrOutcomeUnknown, name)
+	}
+}
+
 func TestAnErrorThatOnlyLooksLikeARefusedTokenIsNone(t *testing.T) {
 	t.Parallel()
 	type RetrieveError struct{ error }

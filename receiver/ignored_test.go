@@ -134,7 +134,7 @@ func TestWhatIsIgnoredIsLoggedOnceAMinuteForEachKnownName(t *testing.T) {
 			assert.Contains(t, lines[1], walletcrew.HeaderEventName, "it says what to look for")
 			send(h, named("Customer:Upserted", "1"))
 			assert.Len(t, book.lines(), 1, "another name is another line")
-			for i := range 10_000 {
+			for i := range 1_000 {
 				send(h, named(walletcrew.EventName(fmt.Sprintf("Invented:Name%d", i)), "1"))
 			}
 			lines = book.lines()
@@ -217,7 +217,7 @@ func TestWhatIsSubscribedIsWhatIsHandled(t *testing.T) {
 		},
 	}
 	subscribed, ignored := 0, 0
-	for range 5_000 {
+	for range 1_000 {
 		mux := receiver.NewMux()
 		for range random.IntN(5) {
 			func() {
@@ -238,7 +238,7 @@ func TestWhatIsSubscribedIsWhatIsHandled(t *testing.T) {
 			}
 		}
 	}
-	assert.Greater(t, min(subscribed, ignored), 1_000, "both are tried")
+	assert.Greater(t, min(subscribed, ignored), 500, "both are tried")
 }
 
 func TestAPatternThatNoSubscriptionMayHavePanics(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -24,7 +25,7 @@ type Mux struct {
 	mu     sync.RWMutex
 	routes []*route                          // the most specific first
 	known  map[walletcrew.EventName][]*route // what was found for names, so that any number of patterns costs the same
-	around []HandlerFunc                     // the middleware, the outermost first: each calls the one after it
+	around atomic.Pointer[[]HandlerFunc]     // the middleware, the outermost first: each calls the one after it
 }
 
 type route struct {
@@ -84,18 +85,34 @@ func (m *Mux) Use(middleware ...func(HandlerFunc) HandlerFunc) {
 		if wrap == nil {
 			panic("receiver: Mux: the middleware is nil")
 		}
-		m.mu.Lock()
-		at := len(m.around)
-		m.around = append(m.around, m.dispatch) // until there is the other
-		m.mu.Unlock()
+		at := m.addAround()
 		h := wrap(func(ctx context.Context, e *walletcrew.Event) error { return m.run(ctx, e, at+1) })
 		if h == nil {
 			panic("receiver: Mux: the middleware returned nil")
 		}
-		m.mu.Lock()
-		m.around[at] = h
-		m.mu.Unlock()
+		m.setAround(at, h)
 	}
+}
+
+// addAround makes a place for one more middleware, which holds the functions until it is set.
+func (m *Mux) addAround() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var around []HandlerFunc
+	if before := m.around.Load(); before != nil {
+		around = slices.Clone(*before)
+	}
+	around = append(around, m.dispatch)
+	m.around.Store(&around)
+	return len(around) - 1
+}
+
+func (m *Mux) setAround(at int, h HandlerFunc) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	around := slices.Clone(*m.around.Load()) // who is reading the other goes on
+	around[at] = h
+	m.around.Store(&around)
 }
 
 // Patterns returns each name and pattern that is registered, as it was spelled, in alphabetical order. As [walletcrew.WebhookSpec] Events
@@ -157,16 +174,10 @@ func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error { return m.
 
 // run runs the middleware from this place on, and behind the last one the function.
 func (m *Mux) run(ctx context.Context, e *walletcrew.Event, at int) error {
-	m.mu.RLock()
-	h := HandlerFunc(nil)
-	if at < len(m.around) {
-		h = m.around[at]
+	if around := m.around.Load(); around != nil && at < len(*around) {
+		return (*around)[at](ctx, e)
 	}
-	m.mu.RUnlock()
-	if h == nil {
-		return m.dispatch(ctx, e)
-	}
-	return h(ctx, e)
+	return m.dispatch(ctx, e)
 }
 
 func (m *Mux) dispatch(ctx context.Context, e *walletcrew.Event) error {

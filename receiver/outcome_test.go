@@ -72,14 +72,16 @@ func TestInventedNamesAreOneLabel(t *testing.T) {
 	t.Parallel()
 	labels := map[walletcrew.EventName]bool{}
 	h := handlerOf(t, succeed, receiver.WithObserver(func(_ context.Context, out receiver.Outcome) { labels[out.Label] = true }))
-	for i := range 10_000 {
-		name := walletcrew.EventName(fmt.Sprint("Pass:", i))
-		for _, r := range []*http.Request{named(name, "1"), named(name, "1")} {
-			if i%2 == 0 {
-				r.Header.Del(walletcrew.HeaderSignature)
-			}
-			h.ServeHTTP(&statusOnly{header: http.Header{}}, r)
+	names := 10_000
+	if raceDetector {
+		names = 1_000
+	}
+	for i := range names {
+		r := named(walletcrew.EventName(fmt.Sprint("Pass:", i)), "1")
+		if i%2 == 0 {
+			r.Header.Del(walletcrew.HeaderSignature)
 		}
+		h.ServeHTTP(&statusOnly{header: http.Header{}}, r)
 	}
 	assert.Equal(t, map[walletcrew.EventName]bool{"other": true}, labels)
 }

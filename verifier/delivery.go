@@ -1,13 +1,16 @@
 package verifier
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +36,19 @@ type Delivery struct {
 	// Read, Verify and Decode say how long each step took; 0 for one that wasn't reached. Verify
 	// includes the look-up of secrets.
 	Read, Verify, Decode time.Duration
+}
+
+// Format writes what the headers claim, whether the signature held and the body's size, never the body, whatever the verb.
+func (d Delivery) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "verifier.Delivery(claimed name %.200q, claimed tenant %.200q, authentic %t, %d bytes)", string(d.ClaimedName), d.ClaimedTenant, d.Authentic, len(d.Body))
+}
+
+// LogValue is slog's [slog.LogValuer]: a group of claimed_name, claimed_tenant, authentic and size (in bytes).
+func (d Delivery) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("claimed_name", fmt.Sprintf("%.200s", string(d.ClaimedName))), slog.String("claimed_tenant", fmt.Sprintf("%.200s", d.ClaimedTenant)),
+		slog.Bool("authentic", d.Authentic), slog.Int("size", len(d.Body)),
+	)
 }
 
 // Key returns the event's deduplication key: its "__id" within the scope. It is "" without an event, and if that has no "__id". Behind
@@ -63,7 +79,7 @@ func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
 		return d, err
 	}
 	if err := v.accept(r.Context(), d, sig, began, read); err != nil {
-		return d, explainLength(err, r.ContentLength, len(d.Body))
+		return d, explainBody(err, r.ContentLength, d.Body)
 	}
 	return d, nil
 }
@@ -90,7 +106,7 @@ func (v *Verifier) DeliveryFrom(ctx context.Context, header func(name string) st
 		return d, tooLarge(v.maxBodyBytes)
 	}
 	now := time.Now()
-	return d, v.accept(ctx, d, sig, now, now)
+	return d, explainBody(v.accept(ctx, d, sig, now, now), -1, body)
 }
 
 // Event is [Verifier.Delivery] for callers who only need the event.
@@ -148,21 +164,44 @@ func (v *Verifier) checkRequest(r *http.Request, h requestHeader) (walletcrew.Si
 	case r.ContentLength > v.maxBodyBytes:
 		return walletcrew.Signature{}, tooLarge(v.maxBodyBytes)
 	case slices.ContainsFunc(h[headerEncoding.canonical], func(line string) bool { return !isIdentity(line) }):
-		return walletcrew.Signature{}, ErrEncodingNotSupported
+		return walletcrew.Signature{}, encodingNotSupported(strings.Join(h[headerEncoding.canonical], ", "))
 	}
 	return checkHeader(h)
 }
 
 // checkHeader refuses what needs no look at the body, for any framework.
 func checkHeader(h header) (walletcrew.Signature, error) {
-	if !isIdentity(h.get(headerEncoding)) {
-		return walletcrew.Signature{}, ErrEncodingNotSupported
+	if encoding := h.get(headerEncoding); !isIdentity(encoding) {
+		return walletcrew.Signature{}, encodingNotSupported(encoding)
 	}
-	return walletcrew.ParseSignature(h.get(headerSignature))
+	signature := h.get(headerSignature)
+	sig, err := walletcrew.ParseSignature(signature)
+	return sig, explainSignature(err, signature)
 }
 
+// isIdentity reports whether a Content-Encoding leaves the body as it is. A charset is no encoding, and some senders and proxies write
+// it there.
 func isIdentity(encoding string) bool {
-	return encoding == "" || strings.EqualFold(strings.TrimSpace(encoding), "identity")
+	if encoding == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(encoding, ",") {
+		part = strings.ToLower(strings.TrimSpace(part))
+		if part != "identity" && !isCharset(strings.Trim(strings.TrimPrefix(part, "charset="), `"`)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isCharset(name string) bool {
+	switch name {
+	case "utf-8", "utf8", "utf-8-bom", "us-ascii", "ascii", "latin1", "latin-1", "iso8859-1", "windows-1252", "cp1252":
+		return true
+	}
+	n, found := strings.CutPrefix(name, "iso-8859-")
+	part, err := strconv.Atoi(n)
+	return found && err == nil && part >= 1 && part <= 16
 }
 
 func claimed(h header) *Delivery {
@@ -250,11 +289,37 @@ func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 	}
 }
 
-// explainLength says where a signature can't match because the body isn't what was sent.
-func explainLength(err error, promised int64, read int) error {
-	if promised < 0 || promised == int64(read) || !errors.Is(err, walletcrew.ErrSignatureMismatch) {
+// explainBody says what is plain to see where a signature doesn't match: the body isn't what was sent. Promised is what Content-Length
+// says, -1 if it says nothing.
+func explainBody(err error, promised int64, body []byte) error {
+	if !errors.Is(err, walletcrew.ErrSignatureMismatch) {
 		return err
 	}
-	return fmt.Errorf("%w: Content-Length says %d bytes, and %d were left to read: something before has read or changed the body",
-		err, promised, read)
+	switch {
+	case promised >= 0 && promised != int64(len(body)):
+		return fmt.Errorf("%w: Content-Length says %d bytes, and %d were left to read: something before has read or changed the body",
+			err, promised, len(body))
+	case len(body) == 0:
+		return fmt.Errorf("%w: the body is empty: something before may have read it", err)
+	case bytes.HasPrefix(body, []byte(gzipMagic)):
+		return fmt.Errorf("%w: the body is compressed with gzip, and no Content-Encoding says so", err)
+	case bytes.HasPrefix(body, []byte(base64Object)):
+		return fmt.Errorf("%w: the body is base64, as API Gateway passes it: decode it first", err)
+	}
+	return err
 }
+
+const base64Object = "eyJ" // base64 of {"
+
+// explainSignature says what is plain to see of a signature that can't be one.
+func explainSignature(err error, signature string) error {
+	if !errors.Is(err, walletcrew.ErrMalformedSignature) {
+		return err
+	}
+	if len(signature) > maxExplained {
+		return fmt.Errorf("%w: it has %d characters", err, len(signature))
+	}
+	return fmt.Errorf("%w: %s", err, shape(strings.TrimSpace(signature)))
+}
+
+const maxExplained = 256 // characters

@@ -18,10 +18,11 @@
 //
 // # Secrets
 //
-// [Static] holds fixed secrets, [SecretFunc] looks them up by tenant, [FromAPI] reads them from the management API. The comment
-// on [Verifier] says what each of them vouches for.
+// [Static] holds fixed secrets, [SecretFunc] looks them up by tenant, [FromAPI] reads them from the management API. [Tenants] is for a
+// service with many tenants, each with a source of its own, and [Cached] saves it look-ups. The comment on [Verifier] says what each of
+// them vouches for.
 //
 // # The signature doesn't match
 //
-// [Diagnose] says why, as far as that can be proved. Most often something before the handler has read and encoded the body again.
+// [Diagnose] says why, or what is left if nothing explains it. Most often something before the handler has read and encoded the body again.
 package verifier

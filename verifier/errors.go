@@ -20,8 +20,9 @@ var (
 	ErrBodyTooLarge = errors.New("verifier: the body is too large")
 	// ErrMethodNotAllowed: a delivery is a POST.
 	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
-	// ErrEncodingNotSupported: the request has a Content-Encoding. The signature is over the raw
-	// bytes, and nothing is decompressed that isn't verified.
+	// ErrEncodingNotSupported: the request has a Content-Encoding, which the error's text names. The
+	// signature is over the raw bytes, and nothing is decompressed that isn't verified. "identity"
+	// is none, and neither is a charset, such as "utf-8", that was written there by mistake.
 	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding: nothing between the platform and here may compress it")
 	// ErrUnknownTenant: the source has no secrets for the tenant in the header. A source may return
 	// it, too.
@@ -37,6 +38,10 @@ var (
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("%w: the limit is %d bytes, see WithMaxBodyBytes", ErrBodyTooLarge, limit)
+}
+
+func encodingNotSupported(encoding string) error {
+	return fmt.Errorf("%w: Content-Encoding says %.64q", ErrEncodingNotSupported, encoding)
 }
 
 // unavailable is the error of a source that failed.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
@@ -246,16 +247,95 @@ func ExampleStatusCode() {
 // Why doesn't the signature match? For a log on a developer's machine, not for a response.
 func ExampleDiagnose() {
 	signature := walletcrew.Sign(exampleSecret, []byte(`{"__id":"e-1"}`))
-	asItCame := []byte(`{ "__id": "e-1" }`) // out of a framework that had decoded and encoded it
-	for _, finding := range verifier.Diagnose(asItCame, signature, exampleSecret) {
-		fmt.Println(finding)
+	say := func(body string, secrets ...walletcrew.Secret) {
+		for _, finding := range verifier.Diagnose([]byte(body), signature, secrets...) {
+			fmt.Println("-", finding)
+		}
 	}
-	for _, finding := range verifier.Diagnose([]byte(`{"__id":"e-1"}`), signature, exampleSecret+"\n") {
-		fmt.Println(finding)
+	say(`{"__id":"e-1"}`, exampleSecret)
+	say(`{"__id":"e-1"}`, "the old secret", exampleSecret) // while a secret is rotated
+	say(`{ "__id": "e-1" }`, exampleSecret)                // out of a framework that had decoded and encoded it
+	say(`{"__id":"e-1"}`, exampleSecret+"\n")
+	say(`{"__id":"e-1"}`, "another webhook's secret")
+	// Output:
+	// - it matches
+	// - it matches secret 2 of 2
+	// - the body was encoded again by something before the check (the signature is of the compact JSON): verify the bytes as they came
+	// - the secret has white space around it: trim it
+	// - nothing that Diagnose knows explains it. Then it is another secret: is it the signatureSecret of the webhook that sent this, as the API returns it today? Or the body isn't what was signed, changed in a way that can't be undone: verify the bytes as they came
+}
+
+// A service with a webhook for each of its customers: each has an API key of its own.
+func ExampleTenants() {
+	shop := walletcrewtest.NewServer(walletcrewtest.WithTenantID("shop"))
+	defer shop.Close()
+	museum := walletcrewtest.NewServer(walletcrewtest.WithTenantID("museum"))
+	defer museum.Close()
+	ctx := context.Background()
+	secrets := map[string]walletcrew.Secret{}
+
+	// At start, or when a customer connects his account. Here from a map; your database has the keys.
+	sources := map[string]verifier.SecretSource{} // one FromAPI for each customer, kept: it remembers what it has listed
+	for id, server := range map[string]*walletcrewtest.Server{"customer-1": shop, "customer-2": museum} {
+		client := server.Client()
+		w, err := client.Webhooks.Create(ctx, walletcrew.WebhookSpec{Endpoint: "https://saas.example/hook", Events: []walletcrew.EventName{walletcrew.AllEvents}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		secrets[id] = w.SignatureSecret
+		sources[id] = verifier.FromAPI(client, verifier.ForEndpoint("https://saas.example/hook"))
+	}
+	customers := map[string]string{"shop": "customer-1", "museum": "customer-2"} // by the tenant's name at the platform
+
+	v, err := verifier.New(verifier.Tenants(func(_ context.Context, claimed string) (verifier.Tenant, error) {
+		id, ok := customers[strings.ToLower(claimed)] // a database may ignore case, too
+		if !ok {
+			return verifier.Tenant{}, verifier.ErrUnknownTenant // 401; any other error is 503
+		}
+		return verifier.Tenant{ID: id, Source: sources[id]}, nil
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"e-1"}`)
+	for _, claimed := range []string{"shop", "SHOP", "museum", "cinema"} {
+		header := map[string]string{walletcrew.HeaderTenantID: claimed, walletcrew.HeaderSignature: walletcrew.Sign(secrets["customer-1"], body)}
+		d, err := v.DeliveryFrom(ctx, func(name string) string { return header[name] }, body)
+		if err != nil {
+			fmt.Println(claimed, verifier.StatusCode(err))
+			continue
+		}
+		fmt.Println(claimed, "is", d.Event.TenantID, "- key", d.Key())
 	}
 	// Output:
-	// the body was encoded again by something before the check (the signature is of the compact JSON): verify the bytes as they came
-	// the secret has white space around it: trim it
+	// shop is customer-1 - key t/customer-1/e-1
+	// SHOP is customer-1 - key t/customer-1/e-1
+	// museum 401
+	// cinema 401
+}
+
+// One query for each tenant in five minutes, however many deliveries come; a new secret is found at once.
+func ExampleCached() {
+	queries := 0
+	query := func(_ context.Context, claimed string) (verifier.Tenant, error) { // of your database
+		queries++
+		if claimed != "shop" {
+			return verifier.Tenant{}, verifier.ErrUnknownTenant
+		}
+		return verifier.Tenant{ID: "customer-1", Source: verifier.Static(exampleSecret)}, nil
+	}
+	v, err := verifier.New(verifier.Cached(verifier.Tenants(query), 5*time.Minute, 10_000)) // tenants at most
+	if err != nil {
+		log.Fatal(err)
+	}
+	body := []byte(`{"__id":"e-1"}`)
+	for range 1000 {
+		if err := v.Verify(context.Background(), "shop", body, walletcrew.Sign(exampleSecret, body)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(queries)
+	// Output: 1
 }
 
 // Only the secrets of this endpoint's webhooks: who has that of another can't sign for this one.
@@ -333,6 +413,10 @@ func ExampleDeliveryFromContext() {
 	h := v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, _ := verifier.DeliveryFromContext(r.Context())
 		fmt.Println(d.Event.ID, "in the scope", d.Scope)
+		record := func(string, time.Duration) {} // in your metrics
+		record("read", d.Read)
+		record("verify", d.Verify)
+		record("decode", d.Decode)
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1","passId":"p-1001"}`)

@@ -22,7 +22,7 @@ import (
 // tenant isn't known, as an error that is [ErrUnknownTenant] does: the delivery is refused (401). Any other error means that nothing
 // can be said: [ErrSecretsUnavailable] (503), and the platform delivers again. A source is never asked for a tenant of over 256 bytes:
 // that one is unknown. The slice is only read. It must return when ctx ends:
-// until then the delivery isn't answered.
+// until then the delivery isn't answered. Pass ctx on to a source that you wrap: if that is [Tenants], it is asked once more otherwise.
 //
 // A source that wraps another must have a method Unwrap() SecretSource. Without it:
 //
@@ -39,7 +39,8 @@ type SecretSource interface {
 
 // SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return secrets of this tenant
 // only: that no other tenant's secret fits is what makes Event.TenantID true, and deduplication goes by tenant, as the header
-// spells it. So compare tenant ids exactly. It is called for each delivery whose signature has the right form; caching is yours.
+// spells it. So compare tenant ids exactly, or use [Tenants], which goes by your own ID. It is called for each delivery whose signature
+// has the right form; [Cached] calls it less often.
 type SecretFunc func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 
 // Secrets calls f.

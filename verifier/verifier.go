@@ -19,8 +19,8 @@ import (
 //     documented). Where it doesn't, the name in the header is all there is, and a captured Pass:Installed could come as a
 //     Pass:Uninstalled. Its "__id" is still the same: with a receiver.Deduper, an event that was handled isn't handled again under
 //     another name. (And one that wasn't handled yet is used up by a delivery under a name that your function acknowledges.)
-//   - Another tenant: with [SecretFunc] the secret must be one of that tenant's, so it is refused unless tenants share a secret
-//     (don't). With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
+//   - Another tenant: with [SecretFunc] and [Tenants] the secret must be one of that tenant's, so it is refused unless tenants share a
+//     secret (don't). Another spelling of the same tenant: with [Tenants] it is the same event. With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
 //     choose a customer's data by it. Deduplication doesn't rely on it.
 //   - The same once more, at any time: nothing in a delivery that is documented says when it was signed. Deduplicate.
 //
@@ -52,7 +52,7 @@ func WithMaxBodyBytes(n int64) Option {
 }
 
 // New returns a Verifier that takes its secrets from source. A source that can't ever verify anything (nil, [Static] without
-// secrets or with an empty one, [FromAPI] without a client) is an error here, at start. So is one that is a [Refresher] and doesn't
+// secrets or with an empty one, [FromAPI] without a client, [Cached] without room) is an error here, at start. So is one that is a [Refresher] and doesn't
 // say what it wraps. A nil option is ignored.
 func New(source SecretSource, opts ...Option) (*Verifier, error) {
 	l, err := newLookup(source)

@@ -3,9 +3,12 @@ package verifier_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -13,10 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -395,13 +400,16 @@ func TestHeadersAreFoundInTheCanonicalAndInTheLowerCaseSpelling(t *testing.T) {
 	assert.ErrorIs(t, err, verifier.ErrEncodingNotSupported, "an encoding is noticed in lower case too")
 }
 
-func TestOnlyIdentityIsAContentEncoding(t *testing.T) {
+func TestOnlyIdentityAndACharsetAreNoContentEncoding(t *testing.T) {
 	t.Parallel()
 	v := verifierOf(t, verifier.Static(knownSecret))
 	for encoding, ok := range map[string]bool{
-		"": true, "identity": true, "Identity ": true, "IDENTITY": true, "\tidentity": true,
+		"identity": true, "Identity ": true, "IDENTITY": true, "\tidentity": true,
 		"gzip": false, "GZIP": false, "deflate": false, "br": false, "zstd": false, "x-gzip": false, "compress": false, "aws-chunked": false,
-		"identity, gzip": false, "gzip, identity": false, "identity;q=1": false, "*": false, ",": false, "none": false, "utf-8": false,
+		"identity, gzip": false, "gzip, identity": false, "identity;q=1": false, "*": false, ",": false, "none": false, "": true,
+		"utf-8": true, "UTF-8": true, "utf8": true, " Utf-8 ": true, "iso-8859-1": true, "ISO-8859-15": true, "iso-8859-17": false, "iso-8859-": false, "us-ascii": true,
+		"windows-1252": true, "latin1": true, "charset=utf-8": true, `charset="UTF-8"`: true, "utf-8, identity": true, "utf-8, gzip": false, "utf-8,": false,
+		"utf-8; gzip": false, "utf-16": false, "charset=gzip": false, "utf-8x": false, "gzip\n": false,
 	} {
 		t.Run(fmt.Sprintf("%q", encoding), func(t *testing.T) {
 			t.Parallel()
@@ -418,9 +426,150 @@ func TestOnlyIdentityIsAContentEncoding(t *testing.T) {
 			}
 			assert.ErrorIs(t, err, verifier.ErrEncodingNotSupported)
 			assert.Equal(t, 415, verifier.StatusCode(err))
+			assert.ErrorContains(t, err, fmt.Sprintf("Content-Encoding says %q", encoding), "the log says what was in the header")
+			assert.ErrorContains(t, fromErr, fmt.Sprintf("Content-Encoding says %q", encoding))
 			assert.ErrorIs(t, fromErr, verifier.ErrEncodingNotSupported)
 		})
 	}
+}
+
+func TestTheErrorForAnEncodingIsShortAndNamesEachLine(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, verifier.Static(knownSecret))
+	r := posted([]byte(knownBody))
+	r.Header["Content-Encoding"] = []string{"utf-8", "gzip"}
+	_, err := v.Event(r)
+	require.ErrorContains(t, err, `says "utf-8, gzip"`)
+	r.Header.Set("Content-Encoding", strings.Repeat("x", 10_000))
+	_, err = v.Event(r)
+	require.ErrorIs(t, err, verifier.ErrEncodingNotSupported)
+	assert.Less(t, len(err.Error()), 250)
+}
+
+func TestAMismatchSaysWhatIsPlainToSee(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, verifier.Static(knownSecret))
+	for body, says := range map[string]string{
+		"": "the body is empty", zipped(t, knownBody): "compressed with gzip", base64.StdEncoding.EncodeToString([]byte(knownBody)): "the body is base64",
+	} {
+		header := signedHeaders([]byte(knownBody))
+		_, err := v.EventFrom(t.Context(), header.get, []byte(body))
+		require.ErrorIs(t, err, walletcrew.ErrSignatureMismatch)
+		require.ErrorContains(t, err, says)
+		r := posted([]byte(body))
+		r.Header.Set(walletcrew.HeaderSignature, knownHex)
+		_, err = v.Event(r)
+		require.ErrorContains(t, err, says)
+		assert.Equal(t, 401, verifier.StatusCode(err))
+	}
+	for signature, says := range map[string]string{
+		strings.Repeat("ab", 20): "the length of SHA-1", strings.Repeat("ab", 64): "the length of SHA-512", strings.ToUpper(knownHex[:32]) + knownHex[32:]: "upper and lower case mixed",
+		"v1=" + knownHex: "67 came", strings.Repeat("a", 10_000): "it has 10000 characters",
+	} {
+		header := signedHeaders([]byte(knownBody))
+		header[walletcrew.HeaderSignature] = signature
+		_, err := v.EventFrom(t.Context(), header.get, []byte(knownBody))
+		require.ErrorIs(t, err, walletcrew.ErrMalformedSignature)
+		require.ErrorContains(t, err, says)
+		assert.NotContains(t, err.Error(), knownHex[32:], "no signature in a log")
+	}
+}
+
+func TestPrintingADeliveryNeverPrintsItsBody(t *testing.T) {
+	t.Parallel()
+	v := verifierOf(t, verifier.Static(knownSecret))
+	d, err := v.Delivery(posted([]byte(knownBody)))
+	require.NoError(t, err)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		for _, value := range []any{d, *d, []*verifier.Delivery{d}} {
+			assert.NotContains(t, fmt.Sprintf(verb, value), "C-42", verb)
+			assert.NotContains(t, fmt.Sprintf(verb, value), "123 34", verb)
+		}
+	}
+	var buf bytes.Buffer
+	slog.New(slog.NewJSONHandler(&buf, nil)).Info("x", "delivery", d)
+	assert.Contains(t, buf.String(), `"delivery":{"claimed_name":"Pass:Installed","claimed_tenant":"acme","authentic":true,"size":136}`)
+}
+
+// slowly is a body of which each read takes a second.
+type slowly struct{ io.Reader }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return s.Reader.Read(p)
+}
+
+func (slowly) Close() error { return nil }
+
+func TestADeliverySaysHowLongEachStepTookAndWhatItClaims(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			time.Sleep(5 * time.Second)
+			return []walletcrew.Secret{knownSecret}, nil
+		}))
+		request := func(signature string) *http.Request {
+			r := posted([]byte(knownBody))
+			r.Body = slowly{strings.NewReader(knownBody)}
+			r.Header.Set(walletcrew.HeaderSignature, signature)
+			return r
+		}
+		check := func(d *verifier.Delivery, authentic bool, read time.Duration) {
+			t.Helper()
+			require.NotNil(t, d)
+			assert.Equal(t, read, d.Read)
+			assert.Equal(t, 5*time.Second, d.Verify, "with the look-up of secrets")
+			assert.Zero(t, d.Decode, "which takes no time in a bubble")
+			assert.Equal(t, walletcrew.EventPassInstalled, d.ClaimedName)
+			assert.Equal(t, "acme", d.ClaimedTenant)
+			assert.Equal(t, authentic, d.Authentic)
+			assert.Equal(t, knownBody, string(d.Body))
+		}
+		d, err := v.Delivery(request(knownHex))
+		require.NoError(t, err)
+		check(d, true, 2*time.Second)
+		d, err = v.Delivery(request(nowhere))
+		require.Error(t, err)
+		check(d, false, 2*time.Second)
+		assert.Nil(t, d.Event)
+		d, err = v.DeliveryFrom(t.Context(), signedHeaders([]byte(knownBody)).get, []byte(knownBody))
+		require.NoError(t, err)
+		check(d, true, 0)
+		called := false
+		v.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			called = true
+			d, _ := verifier.DeliveryFromContext(r.Context())
+			check(d, true, 2*time.Second)
+		})).ServeHTTP(httptest.NewRecorder(), request(knownHex))
+		assert.True(t, called)
+	})
+	d, err := verifierOf(t, verifier.Static(knownSecret)).Delivery(posted([]byte(knownBody)))
+	require.NoError(t, err)
+	assert.Positive(t, d.Decode)
+}
+
+func TestAnEventSaysWhenItCameIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := verifierOf(t, verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			time.Sleep(time.Second) // the source's
+			return []walletcrew.Secret{knownSecret}, nil
+		}))
+		began := time.Now().Round(0).UTC()
+		d, err := v.Delivery(posted([]byte(knownBody)))
+		require.NoError(t, err)
+		assert.Equal(t, began, d.Event.ReceivedAt, "when it came in, and not when it was accepted; in UTC")
+		began = time.Now().Round(0).UTC()
+		e, err := v.EventFrom(t.Context(), signedHeaders([]byte(knownBody)).get, []byte(knownBody))
+		require.NoError(t, err)
+		assert.Equal(t, began, e.ReceivedAt)
+
+		written, err := json.Marshal(e)
+		require.NoError(t, err)
+		var read walletcrew.Event
+		require.NoError(t, json.Unmarshal(written, &read))
+		assert.True(t, reflect.DeepEqual(*e, read), "a verified event is read back as it was")
+	})
 }
 
 func TestAnyContentTypeIsAccepted(t *testing.T) {
@@ -997,7 +1146,6 @@ func TestNoErrorHoldsASecretASignatureOrTheBody(t *testing.T) {
 	collect(`{"__eventName":"Pass:Installed","card":"`+mark+`"}`, set(walletcrew.HeaderEventName, "Card:N"+mark))
 	collect(`{"card":"`+mark+`"}`, set(walletcrew.HeaderSignature, knownHex))
 	collect(`{"card":"`+mark+`"}`, set(walletcrew.HeaderSignature, knownHex[:60]))
-	collect(`{"card":"`+mark+`"}`, set("Content-Encoding", mark))
 	collect(`{"card":"`+mark+`"}`, func(r *http.Request) { r.Method = mark })
 	for _, err := range errs {
 		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {

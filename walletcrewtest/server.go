@@ -83,7 +83,9 @@ func NewServer(opts ...Option) *Server {
 		closed:       make(chan struct{}),
 	}
 	for _, opt := range opts {
-		opt(s)
+		if opt != nil {
+			opt(s)
+		}
 	}
 	// As on the platform, what a receiver answers is final: a redirect is an answer that isn't 2xx.
 	s.receiver.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -118,6 +118,11 @@ func TestClientPanicsForAnOptionThatIsRefused(t *testing.T) {
 	assert.Panics(t, func() { s.Client(walletcrew.WithAPIKey("")) })
 }
 
+func TestANilOptionOfAServerIsIgnored(t *testing.T) {
+	t.Parallel()
+	walletcrewtest.NewServer(nil).Close()
+}
+
 func TestAnswersOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

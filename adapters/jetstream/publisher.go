@@ -55,6 +55,9 @@ func watchOf(nc *nats.Conn) *watch {
 	w.begin.Do(func() {
 		w.link.Store(newLink())
 		changes := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+		if nc.IsClosed() { // before it was watched: nothing more is heard of it
+			changes <- nats.CLOSED
+		}
 		go func() {
 			defer watches.Delete(nc)
 			for status := range changes {

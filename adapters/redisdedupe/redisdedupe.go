@@ -53,6 +53,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strconv"
 	"time"
@@ -119,9 +120,9 @@ func WithRetention(retention time.Duration) Option {
 // the other's events for duplicates. A name has 1 to 64 ASCII letters, digits, '-', '_' and '.'.
 //
 // Client is any client of go-redis: for one server, a Sentinel group or a Cluster. A nil client, a Ring, a wrong name or a wrong option
-// is an error. New doesn't ask the server: call [Deduper.Check] when the program starts.
+// is an error; a nil option is ignored. New doesn't ask the server: call [Deduper.Check] when the program starts.
 func New(client redis.UniversalClient, name string, opts ...Option) (*Deduper, error) {
-	if client == nil {
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() { // such as a variable that isn't set yet
 		return nil, errors.New("redisdedupe: the client is nil")
 	}
 	if _, ok := client.(*redis.Ring); ok {
@@ -135,6 +136,9 @@ func New(client redis.UniversalClient, name string, opts ...Option) (*Deduper, e
 	}
 	d := &Deduper{client: client, prefix: defaultPrefix, retention: defaultRetention}
 	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
 		if err := opt(d); err != nil {
 			return nil, err
 		}

@@ -43,6 +43,7 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 		want   string
 	}{
 		"no client":                 {nil, "orders", nil, "the client is nil"},
+		"a client that isn't set":   {(*redis.Client)(nil), "orders", nil, "the client is nil"},
 		"a ring":                    {ring, "orders", nil, "a Ring moves keys"},
 		"no name":                   {client, "", nil, "the name is empty: name what the function does"},
 		"a name with a colon":       {client, "or:ders", nil, `the name "or:ders": a name has 1 to 64 ASCII letters`},
@@ -59,6 +60,7 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 		"a prefix with a slash":     {client, "orders", prefix("shop/a:"), "a prefix has"},
 		"a prefix that is too long": {client, "orders", prefix(strings.Repeat("p", 200) + ":"), "a prefix has"},
 		"no retention":              {client, "orders", []redisdedupe.Option{redisdedupe.WithRetention(0)}, "at least 1ms"},
+		"a nil option":              {client, "orders", []redisdedupe.Option{nil}, ""},
 		"a name of all that may be": {client, "Orders-2.eu_" + strings.Repeat("n", 52), prefix("Shop-1.eu:x_y:"), ""},
 	}
 	for what, tt := range tests {

@@ -140,8 +140,8 @@ func WithRetention(retention time.Duration) Option {
 // The replicas of one receiver use the same name. Two receivers whose functions do different things need two names: under one, each
 // takes the other's events for duplicates. A name has 1 to 64 ASCII letters, digits, '-', '_' and '.'.
 //
-// A nil db, a dialect that is none of the constants, a wrong name or a wrong option is an error. New doesn't ask the database: call
-// [Deduper.EnsureSchema] or [Deduper.Check] when the program starts.
+// A nil db, a dialect that is none of the constants, a wrong name or a wrong option is an error; a nil option is ignored. New doesn't
+// ask the database: call [Deduper.EnsureSchema] or [Deduper.Check] when the program starts.
 func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, error) {
 	switch {
 	case db == nil:
@@ -153,6 +153,9 @@ func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, er
 	}
 	d := &Deduper{db: db, dialect: dialect, name: name, table: defaultTable, retention: defaultRetention, purgeEvery: purgeInterval}
 	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
 		if err := opt(d); err != nil {
 			return nil, err
 		}

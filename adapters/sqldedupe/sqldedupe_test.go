@@ -283,7 +283,7 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 		require.ErrorContains(t, err, "sqldedupe: ", what)
 		require.ErrorContains(t, err, tt.want, what)
 	}
-	d, err := sqldedupe.New(db, sqldedupe.SQLite, "Orders-2.eu_"+long[:52])
+	d, err := sqldedupe.New(db, sqldedupe.SQLite, "Orders-2.eu_"+long[:52], nil) // a nil option is ignored
 	require.NoError(t, err)
 	for _, key := range []string{"", strings.Repeat("k", 513), "ä", "a\x00"} {
 		_, err := d.Claim(t.Context(), key, time.Minute)

@@ -157,13 +157,7 @@ func receive(ctx context.Context, stream *jetstream.Stream, source verifier.Secr
 	handler := receiver.NewHandler(v, publisher.Handle)
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/walletcrew", handler)
-	server := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      40 * time.Second, // over the handler's 25 s
-		IdleTimeout:       2 * time.Minute,
-	}
+	server := newServer(mux)
 	ended := make(chan error, 1)
 	defer context.AfterFunc(ctx, func() {
 		wait, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -175,6 +169,17 @@ func receive(ctx context.Context, stream *jetstream.Stream, source verifier.Secr
 		return err
 	}
 	return <-ended // what was under way has been published and answered
+}
+
+// newServer returns a server that no connection holds for ever.
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      40 * time.Second, // over the handler's 25 s
+		IdleTimeout:       2 * time.Minute,
+	}
 }
 
 // worker handles what is in the stream. This is where your code goes. An event may come to it more than once: for an effect that must

@@ -11,10 +11,10 @@ import (
 )
 
 // Chi mounts the handler as any http.Handler.
-func Chi(v *verifier.Verifier, handle receiver.HandlerFunc) http.Handler {
+func Chi(v *verifier.Verifier, handle receiver.HandlerFunc) *Service {
+	webhooks := receiver.NewHandler(v, handle, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
 	r := chi.NewRouter()
 	r.Use(middleware.RequestID) // none that reads the body, or unpacks it: the signature is over the bytes as they came
-	r.Method(http.MethodPost, "/webhooks/walletcrew", receiver.NewHandler(v, handle,
-		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0))))
-	return r
+	r.Method(http.MethodPost, "/webhooks/walletcrew", webhooks)
+	return &Service{r, webhooks}
 }

@@ -3,5 +3,5 @@
 // Where the framework is on net/http, [receiver.NewHandler] or [verifier.Verifier.Middleware] is mounted as it is. Where it
 // isn't, [verifier.Verifier.DeliveryFrom] takes the body and a function that looks a header up.
 //
-// Where you mount a [receiver.Handler], call its Shutdown after the server's.
+// Where you mount a [receiver.Handler], call its Shutdown after the server's, as [Service.Serve] does.
 package frameworks

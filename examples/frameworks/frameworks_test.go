@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/gin-gonic/gin"
@@ -242,5 +244,87 @@ func TestAPanicOfTheFunctionEndsNoServer(t *testing.T) {
 		}
 		r := walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`))
 		assert.Equal(t, http.StatusInternalServerError, send(t, r), name)
+	}
+}
+
+func TestFiberTellsTheSenderNothingButTheStatus(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	for name, handle := range map[string]receiver.HandlerFunc{
+		"a panic":  func(context.Context, *walletcrew.Event) error { panic("password=hunter2") },
+		"an error": func(context.Context, *walletcrew.Event) error { return errors.New("password=hunter2") },
+	} {
+		app := Fiber(v, handle)
+		resp, err := app.Test(walletcrewtest.NewRequest(target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"1"}`)), fiber.TestConfig{Timeout: 0})
+		require.NoError(t, err, name)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err, name)
+		assert.Equal(t, "Internal Server Error", string(body), name)
+		assert.Equal(t, http.StatusInternalServerError, resp.StatusCode, name)
+	}
+}
+
+// Fiber waits for ever by default.
+func TestFiberEndsConnectionsThatSayNothing(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	config := Fiber(v, func(context.Context, *walletcrew.Event) error { return nil }).Config()
+	for what, limit := range map[string]time.Duration{"idle": config.IdleTimeout, "reading": config.ReadTimeout, "writing": config.WriteTimeout} {
+		assert.Positive(t, limit, what)
+		assert.LessOrEqual(t, limit, 2*time.Minute, what)
+	}
+}
+
+func TestAServiceEndsWhenItsFunctionsHaveEnded(t *testing.T) {
+	t.Parallel()
+	v, err := verifier.New(verifier.Static(secret))
+	require.NoError(t, err)
+	for name, framework := range map[string]func(*verifier.Verifier, receiver.HandlerFunc) *Service{"chi": Chi, "gin": Gin} {
+		began, goOn := make(chan struct{}, 2), make(chan struct{})
+		service := framework(v, func(context.Context, *walletcrew.Event) error {
+			began <- struct{}{}
+			<-goOn
+			return nil
+		})
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended, statuses := make(chan error, 1), make(chan int, 2)
+		go func() { ended <- service.Serve(ctx, listener) }()
+		delivery := func(url, id string) *http.Request {
+			r := walletcrewtest.NewRequest(url+target, secret, "acme", walletcrew.EventPassInstalled, []byte(`{"__id":"`+id+`"}`))
+			r.RequestURI = ""
+			return r
+		}
+		go func() {
+			resp, err := http.DefaultClient.Do(delivery("http://"+listener.Addr().String(), "1"))
+			if err == nil {
+				statuses <- resp.StatusCode
+				_ = resp.Body.Close()
+			}
+		}()
+		go func() { // one that the server doesn't know of, as on HTTP/2 when the sender has hung up
+			rec := httptest.NewRecorder()
+			service.ServeHTTP(rec, delivery("", "2"))
+			statuses <- rec.Code
+		}()
+		<-began
+		<-began
+		cancel()
+		for {
+			if _, err := net.Dial("tcp", listener.Addr().String()); err != nil {
+				break // it takes no more
+			}
+		}
+		select {
+		case err := <-ended:
+			require.Fail(t, "it ended before its functions", "%s: %v", name, err)
+		default:
+		}
+		close(goOn)
+		assert.NoError(t, <-ended, name)
+		assert.Equal(t, []int{204, 204}, []int{<-statuses, <-statuses}, name)
 	}
 }

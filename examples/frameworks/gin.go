@@ -1,8 +1,6 @@
 package frameworks
 
 import (
-	"net/http"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/thewalletcrew/walletcrew-go/receiver"
@@ -10,9 +8,9 @@ import (
 )
 
 // Gin mounts the handler with gin.WrapH. Don't call ShouldBind or GetRawData before it: they read the body.
-func Gin(v *verifier.Verifier, handle receiver.HandlerFunc) http.Handler {
+func Gin(v *verifier.Verifier, handle receiver.HandlerFunc) *Service {
+	webhooks := receiver.NewHandler(v, handle, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))
 	r := gin.New()
-	r.POST("/webhooks/walletcrew", gin.WrapH(receiver.NewHandler(v, handle,
-		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)))))
-	return r
+	r.POST("/webhooks/walletcrew", gin.WrapH(webhooks))
+	return &Service{r, webhooks}
 }

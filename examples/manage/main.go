@@ -171,6 +171,9 @@ func (m *manager) ensure(ctx context.Context, spec walletcrew.WebhookSpec) error
 	if len(result.Duplicates) > 0 {
 		m.say("further webhooks on the same endpoint: %s", strings.Join(result.Duplicates, ", "))
 	}
+	for _, warning := range result.Warnings {
+		m.say("warning: %s", warning)
+	}
 	return nil
 }
 

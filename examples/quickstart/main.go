@@ -12,6 +12,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
@@ -52,7 +54,7 @@ func main() {
 }
 
 // embedded goes the whole way on a platform in memory.
-func embedded(ctx context.Context, out io.Writer) error {
+func embedded(ctx context.Context, out io.Writer) (err error) {
 	platform := walletcrewtest.NewServer()
 	defer platform.Close()
 	client := platform.Client()
@@ -64,17 +66,23 @@ func embedded(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	receiver := httptest.NewServer(receiver.NewHandler(v, mux.Handle,
+	handler := receiver.NewHandler(v, mux.Handle,
 		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)),
-		receiver.WithLogger(slog.New(slog.DiscardHandler)))) // what is refused is shown below
-	defer receiver.Close()
+		receiver.WithLogger(slog.New(slog.DiscardHandler))) // what is refused is shown below
+	server := httptest.NewServer(handler)
+	defer func() { // first the server, then the handler, which knows of functions that the server doesn't wait for
+		server.Close()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, handler.Shutdown(grace))
+	}()
 
 	title(out, "The Wallet Crew's webhooks, end to end (embedded: nothing leaves this machine)")
 	row(out, "platform", "%s, tenant %s", platform.URL, platform.TenantID)
-	row(out, "receiver", "%s", receiver.URL)
+	row(out, "receiver", "%s", server.URL)
 
 	result, err := client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
-		Endpoint:    receiver.URL,
+		Endpoint:    server.URL,
 		Events:      []walletcrew.EventName{walletcrew.AllEvents},
 		Description: "quickstart",
 	})
@@ -100,7 +108,7 @@ func embedded(ctx context.Context, out io.Writer) error {
 	}
 
 	title(out, "What isn't authentic is refused, and what comes twice is handled once")
-	if err := attacks(ctx, out, platform, receiver.URL, webhook.SignatureSecret); err != nil {
+	if err := attacks(ctx, out, platform, server.URL, webhook.SignatureSecret); err != nil {
 		return err
 	}
 

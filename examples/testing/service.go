@@ -31,21 +31,30 @@ type Customer struct {
 	Email string `json:"email"`
 }
 
-// Routes is the whole service. Production passes verifier.FromAPI(client); most tests verifier.Static("secret").
-func Routes(source verifier.SecretSource, store Store, logger *slog.Logger) (http.Handler, error) {
+// A Service is the whole service: serve it with an http.Server. At the end call that server's Shutdown, then Service.Shutdown.
+type Service struct {
+	http.Handler
+	webhooks *receiver.Handler
+}
+
+// Shutdown waits for the functions that still run.
+func (s *Service) Shutdown(ctx context.Context) error { return s.webhooks.Shutdown(ctx) }
+
+// Routes makes the service. Production passes verifier.FromAPI(client); most tests verifier.Static("secret").
+func Routes(source verifier.SecretSource, store Store, logger *slog.Logger) (*Service, error) {
 	v, err := verifier.New(source)
 	if err != nil {
 		return nil, err
 	}
+	webhooks := receiver.NewHandler(v, handlers(store).Handle, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(logger))
 	r := chi.NewRouter()
 	r.Use(middleware.RequestID, middleware.RequestSize(256<<10)) // a limit is fine; what reads the body isn't
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	r.Method(http.MethodPost, WebhookPath, receiver.NewHandler(v, handlers(store),
-		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(logger)))
-	return r, nil
+	r.Method(http.MethodPost, WebhookPath, webhooks)
+	return &Service{r, webhooks}, nil
 }
 
-func handlers(store Store) receiver.HandlerFunc {
+func handlers(store Store) *receiver.Mux {
 	mux := receiver.NewMux()
 	receiver.On(mux, func(ctx context.Context, _ *walletcrew.Event, p *walletcrew.PassInstalled) error {
 		return setInstalled(ctx, store, p.PassID, true)
@@ -59,7 +68,7 @@ func handlers(store Store) receiver.HandlerFunc {
 		}
 		return store.SaveCustomer(ctx, *c)
 	})
-	return mux.Handle
+	return mux
 }
 
 func setInstalled(ctx context.Context, store Store, passID string, installed bool) error {
@@ -69,10 +78,10 @@ func setInstalled(ctx context.Context, store Store, passID string, installed boo
 	return store.SetInstalled(ctx, passID, installed)
 }
 
-// Subscribe keeps our webhook in order; it is called at each start.
+// Subscribe keeps our webhook in order; it is called at each start. It subscribes to what there are functions for, and to nothing else.
 func Subscribe(ctx context.Context, client *walletcrew.Client, publicURL string) (*walletcrew.EnsureResult, error) {
 	return client.Webhooks.Ensure(ctx, walletcrew.WebhookSpec{
 		Endpoint: publicURL + WebhookPath,
-		Events:   []walletcrew.EventName{walletcrew.EventPassInstalled, walletcrew.EventPassUninstalled, walletcrew.EventCustomerUpserted},
+		Events:   handlers(nil).Patterns(),
 	})
 }

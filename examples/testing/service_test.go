@@ -106,8 +106,12 @@ func TestServiceOnThePlatform(t *testing.T) {
 	platform := walletcrewtest.NewServer()
 	t.Cleanup(platform.Close)
 	client, store := platform.Client(), &fakeStore{}
-	receiver := httptest.NewServer(newService(t, verifier.FromAPI(client), store))
-	t.Cleanup(receiver.Close)
+	service := newService(t, verifier.FromAPI(client), store)
+	receiver := httptest.NewServer(service)
+	t.Cleanup(func() {
+		receiver.Close()
+		assert.NoError(t, service.Shutdown(context.Background()))
+	})
 
 	// The platform creates our webhook, but its answer is lost; then the service starts a second time.
 	platform.Fail(walletcrewtest.Fault{Method: http.MethodPost, CarryOut: true, Drop: true})
@@ -116,6 +120,7 @@ func TestServiceOnThePlatform(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Len(t, platform.Webhooks(), 1, "two webhooks would deliver everything twice")
+	assert.ElementsMatch(t, []walletcrew.EventName{walletcrew.EventPassInstalled, walletcrew.EventPassUninstalled, walletcrew.EventCustomerUpserted}, platform.Webhooks()[0].Events)
 
 	emit := func(passID string) {
 		deliveries, err := platform.Emit(t.Context(), walletcrew.EventPassInstalled, map[string]any{"passId": passID})
@@ -134,7 +139,7 @@ func TestServiceOnThePlatform(t *testing.T) {
 }
 
 // newService is the service with its own middleware: a handler tested without its router says nothing of what is before it.
-func newService(t *testing.T, source verifier.SecretSource, store shop.Store) http.Handler {
+func newService(t *testing.T, source verifier.SecretSource, store shop.Store) *shop.Service {
 	t.Helper()
 	service, err := shop.Routes(source, store, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 	t.Parallel()
 	var code strings.Builder
 	require.NoError(t, filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, "_test.go") {
+		if err == nil && (strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "suite.go") {
 			var text []byte
 			text, err = os.ReadFile(path)
 			code.Write(text)
@@ -33,9 +33,12 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 	for _, document := range append(documents, root+"/README.md", root+"/CONTRIBUTING.md", root+"/SECURITY.md") {
 		text, err := os.ReadFile(document)
 		require.NoError(t, err)
-		for _, match := range regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9_]*)`").FindAllStringSubmatch(string(text), -1) {
+		for _, match := range regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z0-9_]*)(?:/([A-Za-z0-9_]+))?`").FindAllStringSubmatch(string(text), -1) {
 			named++
 			assert.Contains(t, code.String(), "func "+match[1]+"(", "%s names a test that isn't there", strings.TrimPrefix(document, root+"/"))
+			if match[2] != "" {
+				assert.Contains(t, code.String(), `"`+match[2]+`": `, "%s names a part of a test that isn't there", strings.TrimPrefix(document, root+"/"))
+			}
 		}
 	}
 	assert.NotZero(t, named)

@@ -1,0 +1,96 @@
+package repotest_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// docs/security.md says so.
+func TestSignaturesAreComparedInOnePlace(t *testing.T) {
+	t.Parallel()
+	var compare, diagnose []string
+	for _, dir := range []string{".", "verifier", "receiver"} {
+		for _, path := range sources(t, dir) {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			path, err := filepath.Rel(root, path)
+			require.NoError(t, err)
+			text := read(t, path)
+			for range strings.Count(text, "hmac.Equal(") + strings.Count(text, "ConstantTimeCompare(") {
+				compare = append(compare, path)
+			}
+			for line := range strings.Lines(text) {
+				if code := strings.TrimSpace(line); strings.Contains(code, "Diagnose(") && !strings.HasPrefix(code, "//") && !strings.HasPrefix(code, "func Diagnose(") {
+					diagnose = append(diagnose, path)
+				}
+			}
+		}
+	}
+	assert.Equal(t, []string{"signature.go"}, compare)
+	assert.Empty(t, diagnose, "Diagnose doesn't compare in constant time: nothing on a delivery's way calls it")
+}
+
+// An action's tag can be moved; its commit can't.
+func TestActionsArePinnedByTheirCommit(t *testing.T) {
+	t.Parallel()
+	workflows, err := filepath.Glob(root + "/.github/workflows/*")
+	require.NoError(t, err)
+	require.NotEmpty(t, workflows)
+	for _, workflow := range workflows {
+		text, err := os.ReadFile(workflow)
+		require.NoError(t, err)
+		for _, uses := range regexp.MustCompile(`(?m)^\W*uses: *(\S+)`).FindAllStringSubmatch(string(text), -1) {
+			assert.Regexp(t, `@[0-9a-f]{40}$`, uses[1], "%s", workflow)
+		}
+	}
+}
+
+// A module that gets no tag can't be required, and one that isn't compared may break its users in silence.
+func TestEachModuleIsReleased(t *testing.T) {
+	t.Parallel()
+	var want []string
+	require.NoError(t, filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == "go.mod" {
+			var dir string
+			dir, err = filepath.Rel(root, filepath.Dir(path))
+			switch first, _, _ := strings.Cut(filepath.ToSlash(dir), "/"); first {
+			case "examples", "benchmarks", "soak": // docs/release.md: nobody requires them
+			default:
+				want = append(want, filepath.ToSlash(dir))
+			}
+		}
+		return err
+	}))
+	slices.Sort(want)
+	list := func(path, pattern string) []string {
+		found := regexp.MustCompile(pattern).FindStringSubmatch(read(t, path))
+		require.NotNil(t, found, "%s has no list of modules", path)
+		var modules []string
+		for module := range strings.FieldsSeq(found[1]) {
+			if module = strings.TrimSuffix(module, "/"); module == "''" {
+				module = "."
+			}
+			modules = append(modules, module)
+		}
+		slices.Sort(modules)
+		return modules
+	}
+	assert.Equal(t, want, list("docs/release.md", `for module in (.*); do`), "docs/release.md tags each module")
+	want = slices.DeleteFunc(want, func(module string) bool { return strings.HasPrefix(module, "cmd/") }) // a command exports nothing
+	assert.Equal(t, want, list(".ci/apidiff", `(?m)^modules='(.*)'$`), ".ci/apidiff compares each module")
+}
