@@ -42,6 +42,8 @@ type Client struct {
 	minWait    time.Duration
 	maxWait    time.Duration
 	log        *slog.Logger
+	hooks      []callHook
+	wrap       []func(base http.RoundTripper) http.RoundTripper
 }
 
 // NewClient returns a client for one tenant of the platform. It needs [WithAPIKey], or [WithHTTPClient] with an http.Client that
@@ -75,6 +77,11 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		c.http = &http.Client{Timeout: defaultTimeout}
 	}
 	c.http, c.transport = guarded(c.http)
+	for _, wrap := range c.wrap {
+		if c.http.Transport = wrap(c.http.Transport); c.http.Transport == nil {
+			return nil, errors.New("walletcrew: WithTransport: the function returned nil")
+		}
+	}
 	c.Webhooks = &WebhooksService{client: c, made: new(madeWebhooks)}
 	return c, nil
 }
@@ -128,9 +135,14 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 }
 
 // send is the one way out. Path is relative to the tenant and escaped. Take gets the answer of a 2xx, and may be nil.
-func (c *Client) send(ctx context.Context, method, path string, in any, take func(answer Response) error) error {
+func (c *Client) send(ctx context.Context, method, path string, in any, take func(answer Response) error) (err error) {
 	if ctx == nil {
 		return &ValidationError{Field: "ctx", Reason: "is nil"}
+	}
+	if len(c.hooks) > 0 {
+		var end func(error)
+		ctx, end = c.begin(ctx, method, c.newCall(ctx, method, path).path)
+		defer func() { end(err) }()
 	}
 	var body any
 	if in != nil {

@@ -25,23 +25,27 @@ type codes struct {
 }
 
 var (
-	noTable    = codes{[]string{"42P01", "3F000"}, []string{"1146"}, "no such table"}
-	noColumn   = codes{[]string{"42703", "42804", "42P10"}, []string{"1054", "1176"}, "column"}
-	tooNarrow  = codes{[]string{"22001"}, []string{"1406"}, "too long for the column"} // SQLite has no widths
-	safeMode   = codes{nil, []string{"1175"}, ""}
-	syntax     = codes{[]string{"42601"}, []string{"1064"}, "syntax error"}
-	permission = codes{[]string{"42501"}, []string{"1142", "1143", "1044", "1227"}, "not authorized"}
-	login      = codes{[]string{"28P01", "28000"}, []string{"1045", "1698"}, "file is not a database"}
-	noDatabase = codes{[]string{"3D000"}, []string{"1049"}, "unable to open database file"}
-	readOnly   = codes{[]string{"25006"}, []string{"1290", "1792", "1836"}, "readonly database"}
-	full       = codes{[]string{"53100"}, []string{"1021", "1114"}, "disk is full"}
-	trouble    = codes{[]string{"08*", "40*", "53*", "57*", "58*"}, []string{"1040", "1053", "1205"}, "disk I/O error"} // of the server
-	transient  = codes{[]string{"40001", "40P01"}, []string{"1213", "1020"}, "is locked"}                               // deadlocks and the like: nothing was done
+	noTable           = codes{[]string{"42P01", "3F000"}, []string{"1146"}, "no such table"}
+	noColumn          = codes{[]string{"42703", "42804", "42P10"}, []string{"1054", "1176"}, "column"}
+	tooNarrow         = codes{[]string{"22001"}, []string{"1406"}, "too long for the column"} // SQLite has no widths
+	safeMode          = codes{nil, []string{"1175"}, ""}
+	syntax            = codes{[]string{"42601"}, []string{"1064"}, "syntax error"}
+	permission        = codes{[]string{"42501"}, []string{"1142", "1143", "1044", "1227"}, "not authorized"}
+	login             = codes{[]string{"28P01", "28000"}, []string{"1045", "1698"}, "file is not a database"}
+	noDatabase        = codes{[]string{"3D000"}, []string{"1049"}, "unable to open database file"}
+	readOnly          = codes{[]string{"25006"}, []string{"1290", "1792", "1836"}, "readonly database"}
+	full              = codes{[]string{"53100"}, []string{"1021", "1114"}, "disk is full"}
+	trouble           = codes{[]string{"08*", "40*", "53*", "57*", "58*"}, []string{"1040", "1053", "1205"}, "disk I/O error"} // of the server
+	preparedElsewhere = codes{[]string{"42P05", "26000", "08P01"}, nil, ""}
+	transient         = codes{[]string{"40001", "40P01"}, []string{"1213", "1020"}, "is locked"} // deadlocks and the like: nothing was done
 )
 
 var mysqlNumber = regexp.MustCompile(`Error (\d{4})[ :(]`)
 
 func (c codes) match(err error) bool {
+	if err == nil {
+		return false
+	}
 	if e, ok := errors.AsType[interface {
 		error
 		SQLState() string
@@ -53,7 +57,7 @@ func (c codes) match(err error) bool {
 	if m := mysqlNumber.FindStringSubmatch(text); m != nil {
 		return slices.Contains(c.mysql, m[1])
 	}
-	return strings.Contains(text, c.sqlite)
+	return c.sqlite != "" && strings.Contains(text, c.sqlite)
 }
 
 // explain puts before an error what it means here. It wraps the error.
@@ -62,6 +66,9 @@ func (d *Deduper) explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case preparedElsewhere.match(err):
+		return fmt.Errorf("a pooler such as PgBouncer in transaction mode is between, and the driver prepares statements: with pgx add "+
+			"default_query_exec_mode=exec to the connection string (or cache_describe, or simple_protocol), with lib/pq binary_parameters=yes: %w", err)
 	case noTable.match(err):
 		return fmt.Errorf("%w: there is no %s: call EnsureSchema, or run %s: %w", ErrSchema, d.table, file, err)
 	case permission.match(err):

@@ -79,7 +79,9 @@ func (d *Deduper) check(ctx context.Context) error {
 		return fmt.Errorf("the database can't be reached: %w", err)
 	}
 	var version string
-	if err := d.db.QueryRowContext(ctx, d.sql.version).Scan(&version); err != nil {
+	if err := d.db.QueryRowContext(ctx, d.sql.version).Scan(&version); preparedElsewhere.match(err) {
+		return d.explain(err)
+	} else if err != nil {
 		return fmt.Errorf("the database doesn't seem to be %s: %w", d.dialect, err)
 	}
 	if err := d.dialect.checkVersion(version); err != nil {
@@ -90,6 +92,9 @@ func (d *Deduper) check(ctx context.Context) error {
 	}
 	if err := retry(ctx, func() error { return d.rehearse(ctx) }); err != nil {
 		return d.explain(err)
+	}
+	if d.dialect == Postgres {
+		return d.checkPooler(ctx)
 	}
 	return nil
 }
@@ -166,6 +171,48 @@ func (d *Deduper) checkSettings(ctx context.Context) error {
 	}
 	return nil
 }
+
+// checkPooler finds a pooler between, such as PgBouncer in transaction mode, that gives a connection another backend for each transaction: a
+// statement that the driver has prepared isn't there then, or is there already. Two connections make one of both happen: while the second is
+// in a transaction, the first, which has prepared the statement, gets another backend, and the second may have the first one's.
+func (d *Deduper) checkPooler(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
+	defer cancel()
+	if limit := d.db.Stats().MaxOpenConnections; limit == 1 {
+		return nil // one connection, and so no other that could get in its way
+	}
+	first, err := d.db.Conn(ctx)
+	if err != nil {
+		return d.explain(err)
+	}
+	defer func() { _ = first.Close() }()
+	second, err := d.db.Conn(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // the pool is busy: it has no room for this test
+	}
+	defer func() { _ = second.Close() }()
+	look := func(q queryer) error { return q.QueryRowContext(ctx, d.sql.look, "").Scan(new(int64), new(bool)) }
+	err = func() error {
+		if err := look(first); !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		tx, err := second.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		if err := look(tx); !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		return look(first)
+	}()
+	if preparedElsewhere.match(err) {
+		return d.explain(err)
+	}
+	return nil // that it works was seen before
+}
+
+const poolerTimeout = 2 * time.Second
 
 // rehearse runs every statement on a key that nobody else has.
 func (d *Deduper) rehearse(ctx context.Context) error {

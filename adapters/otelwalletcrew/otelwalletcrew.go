@@ -1,0 +1,301 @@
+// Package otelwalletcrew traces and measures deliveries with OpenTelemetry: one trace from the HTTP request to the worker's function in
+// another process, and metrics whose labels are bounded.
+//
+//	tel, err := otelwalletcrew.New()
+//	if err != nil {
+//		return err
+//	}
+//	h := receiver.NewHandler(v, tel.Publish("orders", inbox.Handle), receiver.WithObserver(tel.Observe))
+//	http.Handle("POST /webhooks/walletcrew", otelhttp.NewHandler(tel.Handler(h), "walletcrew", otelhttp.WithPublicEndpointFn(otelwalletcrew.PublicEndpoint)))
+//
+// In the worker:
+//
+//	work := tel.Process("orders", mux.Handle) // instead of mux.Handle
+//
+// And for the client:
+//
+//	client, err := walletcrew.NewClient(tenant, walletcrew.WithAPIKey(key), tel.Client())
+//
+// # Spans
+//
+// They follow OpenTelemetry's semantic conventions for messaging, version 1.43.0.
+//
+//   - [Telemetry.Handler]: a CONSUMER span for each delivery, a child of the server's span if there is one, and linked to the
+//     "traceparent" that came with the request. That was written by a stranger, so it is never a parent, and its baggage is dropped. Use
+//     otelhttp.WithPublicEndpointFn([PublicEndpoint]): without it, otelhttp takes the stranger's for its parent.
+//   - [Telemetry.Publish]: a PRODUCER span where the event is handed over. Its context travels with the event, see receiver.Headers.
+//   - [Telemetry.Process]: a CONSUMER span for each run of the worker's function, a child of the PRODUCER span, and linked to it.
+//   - [Telemetry.Client]: a CLIENT span for each call of the client, and within it one for each attempt.
+//
+// # Metrics
+//
+//   - messaging.process.duration, a histogram in seconds, of handlers and workers
+//   - walletcrew.deliveries, a counter of deliveries by walletcrew.result, walletcrew.reason and walletcrew.event
+//   - walletcrew.runs, a counter of runs of workers' functions by walletcrew.result and walletcrew.event
+//
+// walletcrew.event is the name of a known event, else "other": whatever a sender invents, there are no more series.
+package otelwalletcrew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/messagingconv"
+	"go.opentelemetry.io/otel/trace"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+const scope = "github.com/thewalletcrew/walletcrew-go/adapters/otelwalletcrew"
+
+// The attributes that OpenTelemetry has no name for.
+const (
+	KeyResult = attribute.Key("walletcrew.result") // receiver.Result, or of a worker's function: handled, ignored, discarded, temporary, failed, panicked
+	KeyReason = attribute.Key("walletcrew.reason") // receiver.Reason, "" for what was handled
+	KeyEvent  = attribute.Key("walletcrew.event")  // the event's name if it is a known one, else "other"
+	KeyTenant = attribute.Key("walletcrew.tenant") // of spans only: metrics would have a series for each
+)
+
+// system is messaging.system: the platform has no name among OpenTelemetry's.
+const system = "walletcrew"
+
+// Telemetry makes spans and metrics. Make it with [New]; it is safe for concurrent use, and one is enough for a process.
+type Telemetry struct {
+	tracer     trace.Tracer
+	duration   metric.Float64Histogram
+	deliveries metric.Int64Counter
+	runs       metric.Int64Counter
+
+	tracers trace.TracerProvider
+	meters  metric.MeterProvider
+}
+
+// An Option is passed to [New].
+type Option func(*Telemetry)
+
+// WithTracerProvider sets where spans go; default, also for nil, otel.GetTracerProvider.
+func WithTracerProvider(p trace.TracerProvider) Option { return func(t *Telemetry) { t.tracers = p } }
+
+// WithMeterProvider sets where metrics go; default, also for nil, otel.GetMeterProvider.
+func WithMeterProvider(p metric.MeterProvider) Option { return func(t *Telemetry) { t.meters = p } }
+
+// New returns a Telemetry. The error is the meter provider's. A nil option is ignored.
+func New(opts ...Option) (*Telemetry, error) {
+	t := new(Telemetry)
+	for _, opt := range opts {
+		if opt != nil {
+			opt(t)
+		}
+	}
+	if t.tracers == nil {
+		t.tracers = otel.GetTracerProvider()
+	}
+	if t.meters == nil {
+		t.meters = otel.GetMeterProvider()
+	}
+	t.tracer = t.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
+	meter := t.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
+	duration, err := messagingconv.NewProcessDuration(meter, metric.WithExplicitBucketBoundaries(
+		0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 25)) // the convention's, and the handler's time limit
+	t.duration = duration.Inst()
+	deliveries, err2 := meter.Int64Counter("walletcrew.deliveries", metric.WithUnit("{delivery}"), metric.WithDescription("Deliveries that were answered."))
+	runs, err3 := meter.Int64Counter("walletcrew.runs", metric.WithUnit("{run}"), metric.WithDescription("Runs of a worker's function."))
+	t.deliveries, t.runs = deliveries, runs
+	if err := errors.Join(err, err2, err3); err != nil {
+		return nil, fmt.Errorf("otelwalletcrew: %w", err)
+	}
+	return t, nil
+}
+
+// traceContext is W3C's, whatever the program's global propagator is: the headers are ours on both sides, and carry no baggage.
+var traceContext propagation.TraceContext
+
+// A delivery is what Handler's span knows until Observe.
+type delivery struct{ span trace.Span }
+
+type deliveryKey struct{}
+
+// Handler returns a handler that receives each delivery in a span. Give it the receiver.Handler whose observer is [Telemetry.Observe], which
+// names the span and says what became of the delivery.
+func (t *Telemetry) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := baggage.ContextWithoutBaggage(r.Context())
+		opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("receive"))}
+		stranger := trace.SpanContextFromContext(traceContext.Extract(context.Background(), propagation.HeaderCarrier(r.Header)))
+		if stranger.IsValid() {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: stranger}))
+		}
+		if trace.SpanContextFromContext(ctx).IsRemote() { // put there by a middleware from the request
+			opts = append(opts, trace.WithNewRoot())
+		}
+		ctx, span := t.tracer.Start(ctx, "receive", opts...)
+		defer span.End()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, deliveryKey{}, delivery{span})))
+	})
+}
+
+// Observe is for [receiver.WithObserver]. It counts and measures the delivery, also without [Telemetry.Handler].
+func (t *Telemetry) Observe(ctx context.Context, o receiver.Outcome) {
+	label := string(o.Label)
+	attrs := []attribute.KeyValue{KeyResult.String(string(o.Result)), KeyReason.String(string(o.Reason)), KeyEvent.String(label)}
+	t.deliveries.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(attrs...)))
+	t.measure(ctx, "receive", label, string(o.Reason), o.Total)
+
+	d, ok := ctx.Value(deliveryKey{}).(delivery)
+	if !ok || !d.span.IsRecording() {
+		return
+	}
+	d.span.SetName("receive " + label)
+	d.span.SetAttributes(attrs...)
+	d.span.SetAttributes(semconv.MessagingDestinationName(label), semconv.MessagingMessageBodySize(o.Bytes), semconv.HTTPResponseStatusCode(o.Status))
+	if e := o.Event; e != nil {
+		d.span.SetAttributes(messageOf(e)...)
+	}
+	if o.Reason != "" {
+		d.span.SetAttributes(semconv.ErrorTypeKey.String(string(o.Reason)))
+	}
+	if o.Status >= http.StatusInternalServerError { // what a stranger sent is no error of ours
+		d.span.SetStatus(codes.Error, string(o.Reason))
+	}
+}
+
+// measure records messaging.process.duration. A reason is bounded; "" is none.
+func (t *Telemetry) measure(ctx context.Context, operation, destination, reason string, took time.Duration) {
+	attrs := []attribute.KeyValue{
+		semconv.MessagingSystemKey.String(system), semconv.MessagingOperationName(operation), semconv.MessagingDestinationName(destination),
+	}
+	if reason != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(reason))
+	}
+	t.duration.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(attrs...)))
+}
+
+// messageOf never has what is in the body.
+func messageOf(e *walletcrew.Event) []attribute.KeyValue {
+	attrs := []attribute.KeyValue{semconv.MessagingMessageBodySize(len(e.Raw)), KeyTenant.String(short(e.TenantID))}
+	if e.ID != "" {
+		attrs = append(attrs, semconv.MessagingMessageID(short(e.ID)))
+	}
+	return attrs
+}
+
+const maxAttribute = 200 // bytes of what the sender chose
+
+func short(s string) string { return s[:min(len(s), maxAttribute)] }
+
+// Publish returns a function that hands the event over in a PRODUCER span, whose context travels with the event. Destination names where
+// it goes, such as the stream, queue or topic: it is part of the span's name, so there should be few. Fn is the publisher's function, such as
+// that of adapters/jetstream, riverinbox or watermillbridge.
+func (t *Telemetry) Publish(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
+	return func(ctx context.Context, e *walletcrew.Event) error {
+		ctx, span := t.tracer.Start(ctx, "send "+destination, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(append(messageOf(e),
+			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
+			semconv.MessagingDestinationName(destination), KeyEvent.String(string(labelOf(e.Name))))...))
+		defer span.End()
+		headers := propagation.MapCarrier{}
+		traceContext.Inject(ctx, headers)
+		err := fn(receiver.WithHeaders(ctx, headers), e)
+		fail(span, resultOf(err), err)
+		return err
+	}
+}
+
+// Process returns a function for a worker that runs fn in a CONSUMER span, a child of that of [Telemetry.Publish] and linked to it, and
+// counts and measures the runs. A panic is recorded, and goes on.
+func (t *Telemetry) Process(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
+	return func(ctx context.Context, e *walletcrew.Event) (err error) {
+		began, label := time.Now(), string(labelOf(e.Name))
+		opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(append(messageOf(e),
+			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+			semconv.MessagingDestinationName(destination), KeyEvent.String(label))...)}
+		ctx = traceContext.Extract(ctx, propagation.MapCarrier(receiver.Headers(ctx)))
+		if producer := trace.SpanContextFromContext(ctx); producer.IsValid() {
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: producer}))
+		}
+		ctx, span := t.tracer.Start(ctx, "process "+destination, opts...)
+		defer span.End()
+		result := "panicked" // unless fn returns
+		defer func() {
+			t.runs.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(KeyResult.String(result), KeyEvent.String(label))))
+			reason := result
+			if result == "handled" || result == "ignored" {
+				reason = ""
+			}
+			t.measure(ctx, "process", destination, reason, time.Since(began))
+			fail(span, result, err)
+		}()
+		err = fn(ctx, e)
+		result = resultOf(err)
+		return err
+	}
+}
+
+func labelOf(name walletcrew.EventName) walletcrew.EventName {
+	if name.Known() {
+		return name
+	}
+	return "other"
+}
+
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return "handled"
+	case receiver.IsIgnored(err):
+		return "ignored"
+	case receiver.IsDiscard(err):
+		return "discarded"
+	case receiver.IsTemporary(err):
+		return "temporary"
+	}
+	return "failed"
+}
+
+// fail tells the span of a failure.
+func fail(span trace.Span, result string, err error) {
+	span.SetAttributes(KeyResult.String(result))
+	if result == "handled" || result == "ignored" {
+		return
+	}
+	span.SetAttributes(semconv.ErrorTypeKey.String(result))
+	if err != nil {
+		span.RecordError(err)
+	}
+	span.SetStatus(codes.Error, result)
+}
+
+// Client returns an option of [walletcrew.NewClient]: each call of the client is a CLIENT span, and each of its attempts is one within it, by
+// otelhttp. Neither has the key.
+func (t *Telemetry) Client() walletcrew.Option {
+	call := walletcrew.WithCallHook(func(ctx context.Context, method, path string) (context.Context, func(error)) {
+		ctx, span := t.tracer.Start(ctx, "walletcrew "+method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+			semconv.HTTPRequestMethodKey.String(method), semconv.URLPath(path)))
+		return ctx, func(err error) {
+			defer span.End()
+			if err == nil {
+				return
+			}
+			kind := "error"
+			if api, ok := errors.AsType[*walletcrew.APIError](err); ok {
+				kind = strconv.Itoa(api.StatusCode)
+			}
+			span.SetAttributes(semconv.ErrorTypeKey.String(kind))
+			span.SetStatus(codes.Error, err.Error()) // it has no key
+		}
+	})
+	attempts := walletcrew.WithTransport(t.transport)
+	return func(c *walletcrew.Client) error { return errors.Join(call(c), attempts(c)) }
+}

@@ -1,0 +1,138 @@
+// Package pgxdedupe is package sqldedupe for programs that use pgx without database/sql: [Deduper.Once], [Deduper.InTx] and
+// [Deduper.InTxKey] take a pgx.Tx, and record an event in the transaction that holds its effect. Both are committed, or neither is:
+// exactly once.
+//
+//	dedupe, err := pgxdedupe.New(pool, "orders") // the name of what your function does with the events
+//	if err != nil {
+//		return err
+//	}
+//	if err := dedupe.EnsureSchema(ctx); err != nil {
+//		return err
+//	}
+//	handle := dedupe.Once(func(ctx context.Context, tx pgx.Tx, e *walletcrew.Event) error {
+//		_, err := tx.Exec(ctx, "UPDATE passes SET installs = installs + 1 WHERE ...")
+//		return err
+//	})
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, handle))
+//
+// A [Deduper] is also a [receiver.Deduper], for effects that aren't in the database.
+//
+// The table, its schema and its rows are those of sqldedupe, so both packages may serve one name. What sqldedupe says about names,
+// retention, purging, and a database that loses commits holds here, too.
+package pgxdedupe
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+// The errors are sqldedupe's. Use errors.Is.
+var (
+	ErrNoID   = sqldedupe.ErrNoID   // there is no deduplication key
+	ErrSchema = sqldedupe.ErrSchema // the table is missing or has another shape
+)
+
+const (
+	defaultTable     = "walletcrew_events"
+	defaultRetention = 24 * time.Hour
+)
+
+// A Deduper remembers events in a table of PostgreSQL. Make it with [New]. It is safe for concurrent use, by any number of processes
+// that use the same table and name. It has no goroutine and nothing to close; the pool is yours.
+type Deduper struct {
+	pool      *pgxpool.Pool
+	leases    *sqldedupe.Deduper
+	name      string
+	table     string
+	retention time.Duration
+
+	commits   atomic.Int64 // since the last purge
+	lastPurge atomic.Int64 // UnixNano
+}
+
+var _ receiver.Deduper = (*Deduper)(nil)
+
+// An Option is passed to [New].
+type Option func(*Deduper)
+
+// WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores, and
+// doesn't begin with a digit; it may have a schema's name and a dot before it. Anything else is an error of [New]. It isn't quoted.
+func WithTable(name string) Option { return func(d *Deduper) { d.table = name } }
+
+// WithRetention sets for how long an event that is done is remembered; default 24 h, at least 1 ms, or New returns an error. For how
+// long the platform may deliver an event again isn't documented; rows are small, so days are cheap.
+func WithRetention(retention time.Duration) Option {
+	return func(d *Deduper) { d.retention = retention }
+}
+
+// New returns a Deduper. Name says which receiver it is for, such as "orders": the replicas of one receiver share a name, and two
+// receivers whose functions do different things need two, or each takes the other's events for duplicates. It has 1 to 64 ASCII letters,
+// digits, '-', '_' and '.'.
+//
+// A nil pool, a wrong name and a wrong option are errors; a nil option is ignored. New doesn't ask the database: call
+// [Deduper.EnsureSchema] or [Deduper.Check] when the program starts.
+func New(pool *pgxpool.Pool, name string, opts ...Option) (*Deduper, error) {
+	d := &Deduper{pool: pool, name: name, table: defaultTable, retention: defaultRetention}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(d)
+		}
+	}
+	var db *sql.DB
+	if pool != nil {
+		db = stdlib.OpenDBFromPool(pool) // keeps no connection of its own, and has nothing to close
+	}
+	var err error
+	d.leases, err = sqldedupe.New(db, sqldedupe.Postgres, name, sqldedupe.WithTable(d.table), sqldedupe.WithRetention(d.retention))
+	if err != nil {
+		return nil, fmt.Errorf("pgxdedupe: %w", err)
+	}
+	d.lastPurge.Store(time.Now().UnixNano())
+	return d, nil
+}
+
+// Claim implements [receiver.Deduper], see [sqldedupe.Deduper.Claim].
+func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
+	return d.leases.Claim(ctx, key, lease)
+}
+
+// Complete implements [receiver.Deduper], see [sqldedupe.Deduper.Complete].
+func (d *Deduper) Complete(ctx context.Context, key, token string) error {
+	return d.leases.Complete(ctx, key, token)
+}
+
+// Release implements [receiver.Deduper], see [sqldedupe.Deduper.Release].
+func (d *Deduper) Release(ctx context.Context, key, token string) error {
+	return d.leases.Release(ctx, key, token)
+}
+
+// EnsureSchema creates the table where it is missing, and then does what [Deduper.Check] does.
+func (d *Deduper) EnsureSchema(ctx context.Context) error { return d.leases.EnsureSchema(ctx) }
+
+// Check says, when a program starts, what would go wrong later, see [sqldedupe.Deduper.Check].
+func (d *Deduper) Check(ctx context.Context) error { return d.leases.Check(ctx) }
+
+// Purge removes up to max expired rows and returns how many that were, see [sqldedupe.Deduper.Purge]. Claim and Once do it now and
+// then by themselves; a program that only uses InTx calls it from a job, such as once a minute.
+func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) { return d.leases.Purge(ctx, max) }
+
+// purgeIfDue removes at least twice what comes in, in batches that take milliseconds.
+func (d *Deduper) purgeIfDue(ctx context.Context) {
+	n, last, now := d.commits.Add(1), d.lastPurge.Load(), time.Now().UnixNano()
+	if n < 500 && now-last < int64(time.Minute) || !d.lastPurge.CompareAndSwap(last, now) {
+		return
+	}
+	d.commits.Store(0)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, _ = d.Purge(ctx, 1000) // what was committed doesn't depend on it
+}

@@ -1,0 +1,50 @@
+package riverinbox
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+// Args are the arguments of a job: the event as it travels. Name and tenant are escaped as in a URL's path, since PostgreSQL's jsonb
+// doesn't take every character; the body is base64 in JSON, since jsonb keeps no bytes.
+type Args struct {
+	Name     string            `json:"name"`
+	Tenant   string            `json:"tenant,omitempty"` // see verifier.Verifier for when it is vouched for
+	Key      string            `json:"key,omitempty"`    // the deduplication key, see receiver.Key
+	Received time.Time         `json:"received"`
+	Headers  map[string]string `json:"headers,omitempty"` // see receiver.Headers
+	Body     []byte            `json:"body"`
+}
+
+// Kind is the kind of all jobs of this package: "walletcrew_event".
+func (Args) Kind() string { return "walletcrew_event" }
+
+func argsOf(ctx context.Context, e *walletcrew.Event) Args {
+	return Args{
+		Name: url.PathEscape(string(e.Name)), Tenant: url.PathEscape(e.TenantID), Key: receiver.Key(ctx), Received: e.ReceivedAt,
+		Headers: receiver.Headers(ctx), Body: e.Raw,
+	}
+}
+
+// event is the way back, with the context for the function.
+func (a Args) event(ctx context.Context) (context.Context, *walletcrew.Event, error) {
+	name, err := url.PathUnescape(a.Name)
+	if err != nil {
+		return ctx, nil, fmt.Errorf("riverinbox: the job's name isn't escaped as it must be")
+	}
+	tenant, err := url.PathUnescape(a.Tenant)
+	if err != nil {
+		return ctx, nil, fmt.Errorf("riverinbox: the job's tenant isn't escaped as it must be")
+	}
+	e, err := walletcrew.ParseEvent(walletcrew.EventName(name), a.Body)
+	if err != nil {
+		return ctx, nil, err
+	}
+	e.TenantID, e.ReceivedAt = tenant, a.Received
+	return receiver.WithHeaders(receiver.WithKey(ctx, a.Key), a.Headers), e, nil
+}

@@ -1,0 +1,158 @@
+package riverinbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+// An Inbox takes events into PostgreSQL. Make it with [New] or [NewSQL]. It is safe for concurrent use, by any number of processes under
+// one name. It has no goroutine and nothing to close; the pool is yours.
+type Inbox struct {
+	name      string
+	table     string // of dead letters
+	events    string // table of deduplication
+	schema    string // River's
+	retention time.Duration
+	db        database
+}
+
+// An Option is passed to [New] and [NewSQL].
+type Option func(*Inbox)
+
+// WithRetention sets for how long the inbox remembers that an event came; default 24 h, at least 1 ms, or New returns an error. It has
+// nothing to do with how long River keeps jobs. For how long the platform may deliver an event again isn't documented; rows are small.
+func WithRetention(retention time.Duration) Option { return func(i *Inbox) { i.retention = retention } }
+
+// WithRiverSchema says in which PostgreSQL schema River's tables are: what river.Config.Schema says. Default "": the connection's
+// search_path decides.
+func WithRiverSchema(schema string) Option { return func(i *Inbox) { i.schema = schema } }
+
+// WithTables sets the names of the inbox's own tables; default "walletcrew_events", which it shares with sqldedupe and pgxdedupe, and
+// "walletcrew_dead_letters". Each has up to 50 ASCII letters, digits and underscores, and may have a schema's name and a dot before it.
+func WithTables(events, deadLetters string) Option {
+	return func(i *Inbox) { i.events, i.table = events, deadLetters }
+}
+
+// A name is also that of a River queue.
+var (
+	nameForm  = regexp.MustCompile(`^[a-z0-9]+([_-][a-z0-9]+)*$`)
+	tableForm = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}$`)
+)
+
+const maxName = 50 // bytes
+
+// New returns an inbox that uses pgx. Name says what the worker does with the events, such as "orders". It is the name of the River queue
+// for its jobs, and has 1 to 50 lower-case ASCII letters and digits, with '_' or '-' between. The replicas of one receiver share a name;
+// two receivers that do different things with the same events need two.
+//
+// A nil pool, a wrong name and a wrong option are errors; a nil option is ignored. New doesn't ask the database: call
+// [Inbox.EnsureSchema] or [Inbox.Check] when the program starts.
+func New(pool *pgxpool.Pool, name string, opts ...Option) (*Inbox, error) {
+	i, err := newInbox(name, opts)
+	if err != nil {
+		return nil, err
+	}
+	if i.db, err = newPgx(pool, i); err != nil {
+		return nil, fmt.Errorf("riverinbox: %w", err)
+	}
+	return i, nil
+}
+
+// NewSQL is [New] for database/sql, with any driver for PostgreSQL, and for a worker whose client is a river.Client[*sql.Tx].
+func NewSQL(db *sql.DB, name string, opts ...Option) (*Inbox, error) {
+	i, err := newInbox(name, opts)
+	if err != nil {
+		return nil, err
+	}
+	if i.db, err = newSQL(db, i); err != nil {
+		return nil, fmt.Errorf("riverinbox: %w", err)
+	}
+	return i, nil
+}
+
+func newInbox(name string, opts []Option) (*Inbox, error) {
+	if !nameForm.MatchString(name) || len(name) > maxName {
+		return nil, fmt.Errorf("riverinbox: the name %q: a name has 1 to %d lower-case ASCII letters and digits, with '_' or '-' between, such as \"orders\"", name, maxName)
+	}
+	i := &Inbox{name: name, events: "walletcrew_events", table: "walletcrew_dead_letters", retention: 24 * time.Hour}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(i)
+		}
+	}
+	if !tableForm.MatchString(i.table) {
+		return nil, fmt.Errorf("riverinbox: WithTables: %q is not a name of ASCII letters, digits and underscores", i.table)
+	}
+	return i, nil
+}
+
+// dedupeName is another than the inbox's: a function of the worker may use a deduper under the inbox's own name, and must not find the
+// event done because it has come in.
+func (i *Inbox) dedupeName() string { return i.name + ".inbox" }
+
+// Handle is a [receiver.HandlerFunc]: it returns nil once the event and its job are committed, or were before. Every error is a
+// [receiver.Temporary] one, so that the handler answers 503 and the platform delivers the event again: nothing is known to be stored
+// then, and what was stored is found.
+//
+// An event is known by [receiver.Key], so hand on the context that the handler calls its function with. Without a key, as for an event
+// without "__id", it gets a job each time it comes.
+func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
+	if e == nil || len(e.Raw) == 0 {
+		return errors.New("riverinbox: the event has no body")
+	}
+	if err := i.db.take(ctx, e); err != nil {
+		return receiver.Temporary(fmt.Errorf("riverinbox: %w", err))
+	}
+	return nil
+}
+
+// EnsureSchema creates the inbox's own tables where they are missing, and then does what [Inbox.Check] does. River's tables are River's:
+// run its migrations before, with rivermigrate or the river command.
+func (i *Inbox) EnsureSchema(ctx context.Context) error {
+	if err := i.db.ensureDedupe(ctx); err != nil {
+		return fmt.Errorf("riverinbox: EnsureSchema: %w", err)
+	}
+	// "IF NOT EXISTS" isn't safe against another who creates the same at the same time; the next try finds it.
+	var err error
+	for range 3 {
+		if err = i.db.exec(ctx, fmt.Sprintf(deadLetterSchema, i.table)); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("riverinbox: EnsureSchema: create %s: %w", i.table, err)
+	}
+	return i.Check(ctx)
+}
+
+// Check says, when a program starts, what would go wrong later: the database can't be reached, a table is missing, or a permission is. It
+// puts a job and a dead letter into the database in a transaction that it rolls back.
+func (i *Inbox) Check(ctx context.Context) error {
+	if err := i.db.checkDedupe(ctx); err != nil {
+		return fmt.Errorf("riverinbox: Check: %w", err)
+	}
+	errDone := errors.New("done")
+	err := i.db.inTx(ctx, func(tx transaction) error {
+		if err := tx.insert(ctx, Args{Name: "check", Body: []byte("{}")}); err != nil {
+			return fmt.Errorf("River can't take a job: run River's migrations, and see to the permissions of the database's user: %w", err)
+		}
+		row := deadRow{Name: "check", Body: []byte("{}"), Queued: time.Now()}
+		if err := i.insertDead(ctx, tx, row); err != nil {
+			return fmt.Errorf("the table %s: call EnsureSchema: %w", i.table, err)
+		}
+		return errDone
+	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return fmt.Errorf("riverinbox: Check: %w", err)
+}

@@ -1,0 +1,169 @@
+package riverinbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+const (
+	defaultTries   = 10
+	maxTries       = 100
+	defaultTimeout = time.Minute // River's own
+	maxSnooze      = 30 * time.Second
+	buryTimeout    = 5 * time.Second
+)
+
+// A WorkerOption is passed to [Inbox.AddWorker].
+type WorkerOption func(*worker)
+
+// WithTries sets how often the function is tried before the event becomes a dead letter; default 10, from 1 to 100, or AddWorker returns
+// an error. With River's waits, 10 tries take about 6 hours. A [receiver.Temporary] error doesn't count; a worker that crashed does.
+func WithTries(n int) WorkerOption { return func(w *worker) { w.tries = n } }
+
+// WithTimeout sets how long the function may take; default 1 min, at least 1 ms, or AddWorker returns an error. Then its context ends.
+func WithTimeout(d time.Duration) WorkerOption { return func(w *worker) { w.timeout = d } }
+
+// WithLogger sets where the worker logs what the function discarded (warn) and what became a dead letter (error); default
+// [slog.Default]. River logs failures itself.
+func WithLogger(l *slog.Logger) WorkerOption { return func(w *worker) { w.logger = l } }
+
+// AddWorker adds to the configuration what a River client needs to work the inbox's events with fn: a worker, and the queue, with 10
+// workers if config has none of that name. Make the client with the same kind of connection as the inbox: of pgx for [New], of
+// database/sql for [NewSQL].
+//
+// It also sets RescueStuckJobsAfter to twice the longest timeout and a minute, if it is zero: River's own is an hour, for which the event of a
+// worker that crashed would wait. If other workers of the client take longer, set it yourself, and longer.
+//
+// A client has one inbox's worker; use a client for each inbox. The errors: a nil or wrong argument, Workers that is nil, and a rescue
+// before the function's time is up.
+func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ...WorkerOption) error {
+	w := &worker{inbox: i, fn: fn, tries: defaultTries, timeout: defaultTimeout}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(w)
+		}
+	}
+	switch {
+	case fn == nil:
+		return errors.New("riverinbox: AddWorker: the function is nil")
+	case config == nil || config.Workers == nil:
+		return errors.New("riverinbox: AddWorker: the config has no Workers: set it to river.NewWorkers()")
+	case w.tries < 1 || w.tries > maxTries:
+		return fmt.Errorf("riverinbox: AddWorker: WithTries(%d): it must be from 1 to %d", w.tries, maxTries)
+	case w.timeout < time.Millisecond:
+		return fmt.Errorf("riverinbox: AddWorker: WithTimeout(%v): it must be at least 1ms: did you mean %d*time.Second?", w.timeout, w.timeout)
+	case config.RescueStuckJobsAfter != 0 && config.RescueStuckJobsAfter <= w.timeout:
+		return fmt.Errorf("riverinbox: AddWorker: RescueStuckJobsAfter is %v, and the function has %v: River would run it again while it runs", config.RescueStuckJobsAfter, w.timeout)
+	}
+	if err := river.AddWorkerSafely(config.Workers, w); err != nil {
+		return fmt.Errorf("riverinbox: AddWorker: a client has one inbox's worker: %w", err)
+	}
+	if _, there := config.Queues[i.name]; !there {
+		if config.Queues == nil {
+			config.Queues = make(map[string]river.QueueConfig)
+		}
+		config.Queues[i.name] = river.QueueConfig{MaxWorkers: 10}
+	}
+	if config.RescueStuckJobsAfter == 0 {
+		config.RescueStuckJobsAfter = 2*max(w.timeout, config.JobTimeout) + time.Minute
+	}
+	return nil
+}
+
+type worker struct {
+	river.WorkerDefaults[Args]
+	inbox   *Inbox
+	fn      receiver.HandlerFunc
+	tries   int
+	timeout time.Duration
+	logger  *slog.Logger
+}
+
+// Timeout implements river.Worker.
+func (w *worker) Timeout(*river.Job[Args]) time.Duration { return w.timeout }
+
+// Work implements river.Worker.
+func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
+	if job.Attempt > w.tries { // the last one was never told
+		return w.bury(ctx, job, errors.New("riverinbox: the workers crashed or were cut off in each of its tries"))
+	}
+	ctx, e, err := job.Args.event(ctx)
+	if err != nil {
+		return w.bury(ctx, job, err)
+	}
+	err = call(func() error { return w.fn(ctx, e) })
+	switch {
+	case err == nil:
+		return nil
+	case receiver.IsIgnored(err):
+		w.log(ctx, slog.LevelInfo, "riverinbox: no function takes the event", job, slog.Any("event", e))
+		return nil
+	case receiver.IsDiscard(err):
+		w.log(ctx, slog.LevelWarn, "riverinbox: the function discarded the event", job, slog.Any("event", e), slog.String("error", err.Error()))
+		return river.JobCancel(err)
+	case receiver.IsTemporary(err):
+		return river.JobSnooze(snoozeFor(job.Metadata))
+	case job.Attempt >= w.tries:
+		return w.bury(ctx, job, err)
+	}
+	return err
+}
+
+// bury makes the event a dead letter, in the transaction that ends its job. If that fails, the job comes again, and is buried then.
+func (w *worker) bury(ctx context.Context, job *river.Job[Args], reason error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buryTimeout) // the function may have used up its time
+	defer cancel()
+	row := deadRow{
+		Name: job.Args.Name, Tenant: job.Args.Tenant, Key: job.Args.Key, Received: job.Args.Received, Headers: job.Args.Headers, Body: job.Args.Body,
+		Reason: oneLine(reason.Error()), Tries: min(job.Attempt, w.tries), Queued: job.CreatedAt,
+	}
+	err := w.inbox.db.inTx(ctx, func(tx transaction) error {
+		if err := w.inbox.insertDead(ctx, tx, row); err != nil {
+			return err
+		}
+		return tx.complete(ctx, job)
+	})
+	if err != nil {
+		return fmt.Errorf("riverinbox: the event can't be made a dead letter: %w (it failed with: %w)", err, reason)
+	}
+	w.log(ctx, slog.LevelError, "riverinbox: the event is a dead letter", job, slog.String("error", row.Reason), slog.Int("tries", row.Tries))
+	return nil
+}
+
+// snoozeFor returns how long a Temporary error waits: 1 s, doubled up to 30 s, and a little by chance. River counts the snoozes.
+func snoozeFor(metadata []byte) time.Duration {
+	var m struct {
+		Snoozes int `json:"snoozes"`
+	}
+	_ = json.Unmarshal(metadata, &m) // none
+	d := min(time.Second<<min(m.Snoozes, 10), maxSnooze)
+	return d/2 + rand.N(d) //nolint:gosec // it only keeps two from meeting again
+}
+
+// call calls the function, and makes an error of its panic: River would, too, but the last try needs it for the dead letter.
+func call(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("riverinbox: the function panicked: %v\n%s", value, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+func (w *worker) log(ctx context.Context, level slog.Level, message string, job *river.Job[Args], attrs ...slog.Attr) {
+	logger := w.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.LogAttrs(ctx, level, message, append([]slog.Attr{slog.Int64("job", job.ID), slog.String("inbox", w.inbox.name), slog.String("name", job.Args.Name), slog.String("key", job.Args.Key)}, attrs...)...)
+}

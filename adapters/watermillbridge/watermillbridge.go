@@ -1,0 +1,196 @@
+// Package watermillbridge hands webhook events over to any broker that Watermill publishes to: Kafka, RabbitMQ, SQS, Pub/Sub, SQL. The
+// delivery is answered with 2xx once the publisher says that the broker has the event.
+//
+//	publish, err := watermillbridge.Publish(publisher, "walletcrew.events") // any message.Publisher
+//	if err != nil {
+//		return err
+//	}
+//	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, publish))
+//
+// And in the worker, the same functions as behind a handler:
+//
+//	router.AddConsumerHandler("installs", "walletcrew.events", subscriber, watermillbridge.Worker(mux.Handle))
+//
+// # Which publishers
+//
+// A 2xx is only true if Publish returns when the broker has the message. So it is for Kafka, SQS, SQL and Google Pub/Sub. Watermill's
+// gochannel keeps events in memory: [Publish] refuses it. NATS has adapters/jetstream.
+//
+// RabbitMQ needs two things. Set amqp.Config.Publish.ConfirmDelivery, or Publish doesn't wait for the broker. And make the queue before
+// the first event, with the SubscribeInitialize method of an amqp.Subscriber: the broker confirms, and drops, what no queue is there for.
+// Publish.Mandatory doesn't help, since Watermill doesn't listen to what the broker returns.
+package watermillbridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	"github.com/google/uuid"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
+)
+
+// The metadata of an event's message. Name, tenant and id are escaped as in a URL's path, so that every broker keeps them. What is empty
+// isn't there.
+const (
+	MetadataName     = "walletcrew_name"
+	MetadataTenant   = "walletcrew_tenant"   // see verifier.Verifier for when it is vouched for
+	MetadataID       = "walletcrew_id"       // the event's "__id", for people
+	MetadataKey      = "walletcrew_key"      // the deduplication key, see receiver.Key
+	MetadataReceived = "walletcrew_received" // when, in RFC 3339 with nanoseconds
+	metadataHeader   = "walletcrew_h_"       // before the name of each of receiver.Headers
+)
+
+// ErrNotOurs means that a message isn't one that [Publish] made. Use errors.Is.
+var ErrNotOurs = errors.New("watermillbridge: the message wasn't made by Publish")
+
+// Publish returns a function that publishes each event to the topic and returns once the publisher has. The error of a publisher is a
+// [receiver.Temporary] one, so that the handler answers 503 and the platform delivers the event again.
+//
+// The message's payload is the body, byte for byte. Its UUID is made from the deduplication key ([receiver.Key]): of one event it is
+// always the same. Brokers don't deduplicate by it, but a consumer may. An event without "__id" gets a random one. The metadata has the
+// name, the tenant, the id, the key, and what [receiver.Headers] has of a trace.
+//
+// A nil publisher, an empty topic and a gochannel, also one within Watermill's decorators, are errors.
+func Publish(publisher message.Publisher, topic string) (receiver.HandlerFunc, error) {
+	switch {
+	case publisher == nil:
+		return nil, errors.New("watermillbridge: Publish: the publisher is nil")
+	case topic == "":
+		return nil, errors.New("watermillbridge: Publish: the topic is empty")
+	case isInMemory(reflect.ValueOf(publisher), 8):
+		return nil, errors.New("watermillbridge: Publish: gochannel keeps events in memory, so that a 2xx would lose them with the process: use a broker, or call your function from the handler")
+	}
+	return func(ctx context.Context, e *walletcrew.Event) error {
+		if e == nil || len(e.Raw) == 0 {
+			return errors.New("watermillbridge: the event has no body")
+		}
+		if err := publisher.Publish(topic, newMessage(ctx, e)); err != nil {
+			return receiver.Temporary(fmt.Errorf("watermillbridge: publish to %s: %w", topic, err))
+		}
+		return nil
+	}, nil
+}
+
+var gochannelType = reflect.TypeFor[*gochannel.GoChannel]()
+
+// isInMemory looks for a gochannel, also in the publishers that a decorator's struct holds.
+func isInMemory(v reflect.Value, depth int) bool {
+	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer && v.Type() != gochannelType {
+		v = v.Elem()
+	}
+	if !v.IsValid() || depth == 0 {
+		return false
+	}
+	if v.Type() == gochannelType {
+		return true
+	}
+	if v.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range v.NumField() {
+		if field := v.Field(i); v.Type().Field(i).Type.Implements(publisherType) && isInMemory(field, depth-1) {
+			return true
+		}
+	}
+	return false
+}
+
+var publisherType = reflect.TypeFor[message.Publisher]()
+
+// namespace is that of the UUIDs: random, and never to be changed.
+var namespace = uuid.MustParse("5f0a3c1e-8d0b-4c53-9d0a-6f6d1f6f3a52")
+
+func newMessage(ctx context.Context, e *walletcrew.Event) *message.Message {
+	key, id := receiver.Key(ctx), watermill.NewUUID()
+	if key != "" {
+		id = uuid.NewSHA1(namespace, []byte(key)).String()
+	}
+	m := message.NewMessageWithContext(ctx, id, message.Payload(e.Raw))
+	set := func(name, value string) {
+		if value != "" { // which SQS, for one, refuses
+			m.Metadata.Set(name, value)
+		}
+	}
+	set(MetadataName, url.PathEscape(string(e.Name)))
+	set(MetadataTenant, url.PathEscape(e.TenantID))
+	set(MetadataID, url.PathEscape(e.ID))
+	set(MetadataKey, key)
+	if !e.ReceivedAt.IsZero() {
+		set(MetadataReceived, e.ReceivedAt.UTC().Format(time.RFC3339Nano))
+	}
+	for name, value := range receiver.Headers(ctx) {
+		set(metadataHeader+name, value)
+	}
+	return m
+}
+
+// Event returns the event of a message that [Publish] made, and a context for your function: the message's, with the deduplication key
+// and the headers of a trace. The errors are [ErrNotOurs] and [walletcrew.ErrInvalidPayload]. It verifies nothing: whoever can write to
+// the broker can write any event.
+func Event(m *message.Message) (context.Context, *walletcrew.Event, error) {
+	ctx := m.Context()
+	name, err := url.PathUnescape(m.Metadata.Get(MetadataName))
+	if err != nil {
+		return ctx, nil, fmt.Errorf("%w: its %s isn't escaped as it must be", ErrNotOurs, MetadataName)
+	}
+	tenant, err := url.PathUnescape(m.Metadata.Get(MetadataTenant))
+	if err != nil {
+		return ctx, nil, fmt.Errorf("%w: its %s isn't escaped as it must be", ErrNotOurs, MetadataTenant)
+	}
+	e, err := walletcrew.ParseEvent(walletcrew.EventName(name), m.Payload)
+	if err != nil {
+		return ctx, nil, fmt.Errorf("watermillbridge: %w", err)
+	}
+	e.TenantID = tenant
+	if text := m.Metadata.Get(MetadataReceived); text != "" {
+		if e.ReceivedAt, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return ctx, nil, fmt.Errorf("%w: its %s is no time", ErrNotOurs, MetadataReceived)
+		}
+	}
+	headers := make(map[string]string)
+	for name, value := range m.Metadata {
+		if name, ok := strings.CutPrefix(name, metadataHeader); ok {
+			headers[name] = value
+		}
+	}
+	return receiver.WithHeaders(receiver.WithKey(ctx, m.Metadata.Get(MetadataKey)), headers), e, nil
+}
+
+// Worker returns a handler for a Watermill router that calls fn for each event that [Publish] made. Nil acknowledges the message, and so
+// does a [receiver.Discard], which is logged (warn, [slog.Default]). Any other error is returned: Watermill
+// then has the broker deliver the message again, at once. Add middleware.Retry for waits between the tries, and middleware.PoisonQueue
+// for what never succeeds; a message that isn't an event fails, too, with [ErrNotOurs] or [walletcrew.ErrInvalidPayload].
+//
+// An event may come more than once, and fn's effect be made twice: use sqldedupe's or pgxdedupe's Once, which know the event by its key.
+// Worker panics if fn is nil.
+func Worker(fn receiver.HandlerFunc) message.NoPublishHandlerFunc {
+	if fn == nil {
+		panic("watermillbridge: Worker: the function is nil")
+	}
+	return func(m *message.Message) error {
+		ctx, e, err := Event(m)
+		if err != nil {
+			return err
+		}
+		switch err = fn(ctx, e); {
+		case receiver.IsDiscard(err):
+			slog.LogAttrs(ctx, slog.LevelWarn, "watermillbridge: the function discarded the event", slog.Any("event", e), slog.String("error", err.Error()))
+			return nil
+		case receiver.IsIgnored(err):
+			slog.LogAttrs(ctx, slog.LevelDebug, "watermillbridge: no function takes the event", slog.Any("event", e))
+			return nil
+		}
+		return err
+	}
+}
