@@ -1,0 +1,26 @@
+package walletcrewtest
+
+import walletcrew "github.com/thewalletcrew/walletcrew-go"
+
+// NewQuietServer is a server that listens nowhere: in a testing/synctest bubble, a listener would hold up the time. Stop it with Stop.
+func NewQuietServer(opts ...Option) *Server { return newServer(opts) }
+
+// Stop is Close for it.
+func (s *Server) Stop() { s.closeOnce.Do(s.stop) }
+
+// Add adds an enabled webhook for all events.
+func (s *Server) Add(endpoint string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.created++
+	s.webhooks = append(s.webhooks, webhook{
+		ID: randomText(5), Endpoint: endpoint, Events: []walletcrew.EventName{"*"}, Enabled: true, SignatureSecret: randomText(64), number: s.created,
+	})
+}
+
+// Clear removes all webhooks.
+func (s *Server) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.webhooks = nil
+}
