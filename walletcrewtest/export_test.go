@@ -1,6 +1,10 @@
 package walletcrewtest
 
-import walletcrew "github.com/thewalletcrew/walletcrew-go"
+import (
+	"time"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
+)
 
 // NewQuietServer is a server that listens nowhere: in a testing/synctest bubble, a listener would hold up the time. Stop it with Stop.
 func NewQuietServer(opts ...Option) *Server { return newServer(opts) }
@@ -23,4 +27,9 @@ func (s *Server) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.webhooks = nil
+}
+
+// WithLimits makes the test of a receiver less patient.
+func WithLimits(answer, slow, patience time.Duration) ReceiverOption {
+	return func(t *receiverTest) { t.answerLimit, t.slowLimit, t.patience = answer, slow, patience }
 }
