@@ -51,7 +51,7 @@ const crowd = 20
 func (r *ruleRun) rounds() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		began := time.Now()
-		for i := 0; i < 3 || i < 25 && time.Since(began) < 2*time.Second; i++ {
+		for i := 0; i < 4 || i < 24 && time.Since(began) < 3*time.Second; i++ {
 			if !yield(i) {
 				return
 			}
@@ -61,10 +61,10 @@ func (r *ruleRun) rounds() iter.Seq[int] {
 
 // atOnce: of many deliveries one takes effect, and none is acknowledged before.
 func (r *ruleRun) atOnce() error {
-	for range r.rounds() {
+	for round := range r.rounds() {
 		p := r.genuine()
 		const what = "20 deliveries of one event at once"
-		answers, acknowledged, err := r.crowded(p)
+		answers, acknowledged, err := r.crowded(p, round%2 == 1)
 		switch {
 		case err != nil:
 			return err
@@ -100,9 +100,9 @@ func (r *ruleRun) effectAtMostOnce(id, what string) error {
 	return nil
 }
 
-// crowded sends one delivery on many connections: all but its last byte, and then that, on all of them at once. It returns how many were
-// answered with 2xx although the event had not taken effect.
-func (r *ruleRun) crowded(p parcel) (answers []reply, early int, err error) {
+// crowded sends one delivery on many connections: all but its last byte, and then that, on all of them at once, or some a moment later. It
+// returns how many were answered with 2xx although the event had not taken effect.
+func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err error) {
 	wires := make([]*wire, 0, crowd)
 	defer func() {
 		for _, w := range wires {
@@ -122,8 +122,15 @@ func (r *ruleRun) crowded(p parcel) (answers []reply, early int, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for i, w := range wires {
+		var moment time.Duration
+		if apart {
+			moment = time.Duration(r.rand.IntN(4000)) * time.Microsecond
+		}
 		wg.Go(func() {
 			<-start
+			if moment > 0 {
+				r.pause(moment)
+			}
 			w.write(p.body[len(p.body)-1:])
 			answers[i] = w.answer(r.answerLimit)
 			if answers[i].accepted() && r.count != nil && r.count(p.id) == 0 {
@@ -272,10 +279,10 @@ func (r *ruleRun) effectNone(id, what string) error {
 
 // failingAtOnce: while the function fails, no delivery of the event is accepted.
 func (r *ruleRun) failingAtOnce() error {
-	for range r.rounds() {
+	for round := range r.rounds() {
 		p := r.genuine()
 		r.fail(p.id, 10*crowd) // so that it fails for each, also where a receiver tries a few times by itself
-		answers, early, err := r.crowded(p)
+		answers, early, err := r.crowded(p, round%2 == 1)
 		if err != nil {
 			return err
 		}
