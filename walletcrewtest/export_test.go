@@ -29,7 +29,15 @@ func (s *Server) Clear() {
 	s.webhooks = nil
 }
 
-// WithLimits makes the test of a receiver less patient.
+// WithLimits makes the test of a receiver less patient, and smaller.
 func WithLimits(answer, slow, patience time.Duration) ReceiverOption {
-	return func(t *receiverTest) { t.answerLimit, t.slowLimit, t.patience = answer, slow, patience }
+	return func(t *receiverTest) {
+		t.answerLimit, t.slowLimit, t.patience, t.hugeSize = answer, slow, patience, 4<<20
+		t.rounds = [2]int{3, 4}
+	}
+}
+
+// WithNonce makes the ids of two runs the same, and their rounds as many.
+func WithNonce(nonce string) ReceiverOption {
+	return func(t *receiverTest) { t.nonce, t.rounds = nonce, [2]int{3, 3} }
 }

@@ -183,6 +183,8 @@ type receiverTest struct {
 	answerLimit time.Duration // how long an answer may take
 	slowLimit   time.Duration // how long a body may be waited for
 	patience    time.Duration // how long a delivery is repeated
+	hugeSize    int           // bytes
+	rounds      [2]int        // of a crowd: at least, at most
 
 	mu       sync.Mutex
 	secrets  []walletcrew.Secret // all, after a rotation
@@ -210,7 +212,8 @@ func newReceiverTest(target string, secret walletcrew.Secret, opts []ReceiverOpt
 		url: u, secret: secret, secrets: []walletcrew.Secret{secret}, tenant: "test", event: walletcrew.EventPassInstalled,
 		report:      &ReceiverReport{Seed: randomUint64()},
 		nonce:       randomHex(4),
-		answerLimit: deliveryTimeout, slowLimit: deliveryTimeout, patience: 10 * time.Second,
+		answerLimit: deliveryTimeout, slowLimit: deliveryTimeout, patience: 10 * time.Second, hugeSize: 32 << 20,
+		rounds: [2]int{4, 24},
 	}
 	for _, opt := range opts {
 		if opt != nil {
@@ -339,7 +342,7 @@ func isDial(err error) bool {
 
 func connectionEnded(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && (op.Op == "read" || op.Op == "write") || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return ok && (op.Op == "read" || op.Op == "write") && !op.Timeout() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func effects(n int) string {

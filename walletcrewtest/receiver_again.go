@@ -47,11 +47,11 @@ func (r *ruleRun) duplicates() error {
 // crowd is how many deliveries of one event come at once.
 const crowd = 20
 
-// rounds counts the rounds of a crowd: more where they are quick, since a race shows itself in a few of them.
-func (r *ruleRun) rounds() iter.Seq[int] {
+// eachRound counts the rounds of a crowd: more where they are quick, since a race shows itself in a few of them.
+func (r *ruleRun) eachRound() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		began := time.Now()
-		for i := 0; i < 4 || i < 24 && time.Since(began) < 3*time.Second; i++ {
+		for i := 0; i < r.rounds[0] || i < r.rounds[1] && time.Since(began) < 3*time.Second; i++ {
 			if !yield(i) {
 				return
 			}
@@ -61,7 +61,7 @@ func (r *ruleRun) rounds() iter.Seq[int] {
 
 // atOnce: of many deliveries one takes effect, and none is acknowledged before.
 func (r *ruleRun) atOnce() error {
-	for round := range r.rounds() {
+	for round := range r.eachRound() {
 		p := r.genuine()
 		const what = "20 deliveries of one event at once"
 		answers, acknowledged, err := r.crowded(p, round%2 == 1)
@@ -157,9 +157,8 @@ func (r *ruleRun) similar() error {
 		"a middle character":  p.id[:16] + nextDigit(p.id[16]) + p.id[17:],
 	}) {
 		other := r.signedBody(id, replaceID(p.body, p.id, id))
-		if r.event == walletcrew.EventPassCreated { // a pass is created once
-			members := r.members(nil)
-			other = r.signed(id, members)
+		if r.event.Matches(walletcrew.EventPassCreated) { // a pass is created once
+			other = r.signed(id, r.members(nil))
 		}
 		if err := r.take(other, "a genuine delivery of an event whose id differs in "+what+" from that of one before"); err != nil {
 			return err
@@ -279,7 +278,7 @@ func (r *ruleRun) effectNone(id, what string) error {
 
 // failingAtOnce: while the function fails, no delivery of the event is accepted.
 func (r *ruleRun) failingAtOnce() error {
-	for round := range r.rounds() {
+	for round := range r.eachRound() {
 		p := r.genuine()
 		r.fail(p.id, 10*crowd) // so that it fails for each, also where a receiver tries a few times by itself
 		answers, early, err := r.crowded(p, round%2 == 1)

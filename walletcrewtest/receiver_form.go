@@ -27,23 +27,30 @@ func inOrder[V any](m map[string]V) iter.Seq2[string, V] {
 // genuineOnes: without this, nothing can be said about a receiver.
 func (r *ruleRun) genuineOnes() error {
 	for range 3 {
-		if err := r.take(r.genuine(), "a genuine delivery"); err != nil {
-			return err
+		const what = "a genuine delivery"
+		p := r.genuine()
+		a := r.until(p, func(a reply) bool { return !a.postponed() })
+		switch {
+		case a.accepted():
+		case a.refused() && !a.postponed():
+			return fmt.Errorf("%s: expected 2xx, got %s: is the secret the receiver's, and does it know the tenant %q (see WithDeliveries)?", what, a, p.tenant)
+		default:
+			return fmt.Errorf("%s: expected 2xx, got %s", what, a)
+		}
+		if err := r.effect(p.id, 1, what); err != nil {
+			return fmt.Errorf("%w: does it do something for the event %q (see WithDeliveries)?", err, p.event)
 		}
 	}
 	return nil
 }
 
-// hugeSize is over anything that an event needs.
-const hugeSize = 32 << 20
-
 // huge: a body has a limit, whether its length is known before or not.
 func (r *ruleRun) huge() error {
 	p := r.genuine()
 	tail := []byte(`,"__walletcrewtest":""}`)
-	body := make([]byte, 0, hugeSize)
+	body := make([]byte, 0, r.hugeSize)
 	body = append(append(body, p.body[:len(p.body)-1]...), tail[:len(tail)-2]...)
-	body = append(body, bytes.Repeat([]byte("x"), hugeSize-len(body)-2)...)
+	body = append(body, bytes.Repeat([]byte("x"), r.hugeSize-len(body)-2)...)
 	p = r.signedBody(p.id, append(body, `"}`...))
 	for _, p.chunked = range []bool{false, true} {
 		what := "a delivery of 32 MiB"

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -751,7 +750,7 @@ func statusOf(err error) int {
 func checkPlain(t *testing.T, p *plain, opts ...walletcrewtest.ReceiverOption) *walletcrewtest.ReceiverReport {
 	t.Helper()
 	server := httptest.NewUnstartedServer(p)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ErrorLog = quietLog
 	server.Start()
 	defer server.Close()
 	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret,

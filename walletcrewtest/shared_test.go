@@ -1,8 +1,15 @@
 package walletcrewtest_test
 
-import "log/slog"
+import (
+	"io"
+	"log"
+	"log/slog"
+)
 
 var quiet = slog.New(slog.DiscardHandler)
+
+// quietLog is quiet for an http.Server.
+var quietLog = log.New(io.Discard, "", 0)
 
 func must[T any](v T, err error) T {
 	if err != nil {
