@@ -103,19 +103,17 @@ func (r *ruleRun) effectAtMostOnce(id, what string) error {
 // crowded sends one delivery on many connections: all but its last byte, and then that, on all of them at once, or some a moment later. It
 // returns how many were answered with 2xx although the event had not taken effect.
 func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err error) {
-	wires := make([]*wire, 0, crowd)
+	wires, err := r.dialCrowd(p)
 	defer func() {
 		for _, w := range wires {
 			w.reset()
 		}
 	}()
-	for range crowd {
-		w, err := r.open(p)
-		if err != nil {
-			return nil, 0, err
-		}
-		wires = append(wires, w)
-		w.write(p.body[:len(p.body)-1])
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, w := range wires {
+		w.write(append(w.head(), p.body[:len(p.body)-1]...))
 	}
 	answers = make([]reply, crowd)
 	start := make(chan struct{})
@@ -143,6 +141,26 @@ func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err
 	close(start)
 	wg.Wait()
 	return answers, early, nil
+}
+
+// dialCrowd connects side by side: none of the connections should wait long for its delivery.
+func (r *ruleRun) dialCrowd(p parcel) (wires []*wire, err error) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for range crowd {
+		wg.Go(func() {
+			w, e := r.dial(p)
+			mu.Lock()
+			defer mu.Unlock()
+			if e != nil {
+				err = e
+				return
+			}
+			wires = append(wires, w)
+		})
+	}
+	wg.Wait()
+	return wires, err
 }
 
 // similar: two events are two, however alike.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,12 +81,12 @@ func (s *secrets) rotate(context.Context) (walletcrew.Secret, error) {
 }
 
 // checkHandler checks receiver.NewHandler with a memory deduper.
-func checkHandler(t *testing.T, seed uint64, with func(l *ledger, s *secrets) []walletcrewtest.ReceiverOption) *walletcrewtest.ReceiverReport {
+func checkHandler(t *testing.T, seed uint64, timeout time.Duration, with func(l *ledger, s *secrets) []walletcrewtest.ReceiverOption) *walletcrewtest.ReceiverReport {
 	t.Helper()
 	l, s := newLedger(), &secrets{all: []walletcrew.Secret{testSecret}}
 	h := receiver.NewHandler(must(verifier.New(verifier.SecretFunc(s.get))),
 		func(_ context.Context, e *walletcrew.Event) error { return l.do(e.ID) },
-		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(quiet), receiver.WithTimeout(4*time.Second))
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(quiet), receiver.WithTimeout(timeout))
 	server := httptest.NewServer(h)
 	defer server.Close()
 	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret, append(with(l, s), walletcrewtest.WithSeed(seed))...)
@@ -175,20 +176,20 @@ func ExampleWithSeed() {
 // TestTheHandlerKeepsTheRules has a few seeds; WALLETCREW_TEST_SEEDS=1000 has a thousand.
 func TestTheHandlerKeepsTheRules(t *testing.T) {
 	t.Parallel()
-	seeds := 2
+	seeds, timeout := 2, 4*time.Second
 	if n, err := strconv.Atoi(os.Getenv("WALLETCREW_TEST_SEEDS")); err == nil {
-		seeds = n
+		seeds, timeout = n, 15*time.Second // so that the machine may be busy
 	}
 	next := make(chan uint64, seeds)
 	for range seeds {
-		next <- uint64(time.Now().UnixNano())
+		next <- rand.Uint64()
 	}
 	close(next)
 	var wg sync.WaitGroup
-	for range min(seeds, 6) {
+	for range min(seeds, 24) {
 		wg.Go(func() {
 			for seed := range next {
-				for _, rule := range checkHandler(t, seed, withAll).Rules {
+				for _, rule := range checkHandler(t, seed, timeout, withAll).Rules {
 					assert.True(t, rule.Passed, "seed %d: %+v", seed, rule)
 				}
 			}
@@ -200,7 +201,7 @@ func TestTheHandlerKeepsTheRules(t *testing.T) {
 func TestWithoutAnOptionItsRulesAreSkipped(t *testing.T) {
 	t.Parallel()
 	skipped := map[string]string{}
-	report := checkHandler(t, 7, func(*ledger, *secrets) []walletcrewtest.ReceiverOption { return nil })
+	report := checkHandler(t, 7, 4*time.Second, func(*ledger, *secrets) []walletcrewtest.ReceiverOption { return nil })
 	assert.EqualValues(t, 7, report.Seed)
 	var names []string
 	for _, rule := range report.Rules {
@@ -347,19 +348,20 @@ func TestAReceiverThatHangsOrFloodsIsFoundInTime(t *testing.T) {
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
 		why     string
+		limit   time.Duration
 	}{
-		"it hangs":           {func(http.ResponseWriter, *http.Request) { <-hang }, "no answer in time"},
-		"it drops":           {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "a connection that ended without an answer"},
-		"it redirects":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) }, "307"},
-		"it answers forever": {func(w http.ResponseWriter, _ *http.Request) { flood(w, hang) }, "404"},
+		"it hangs":           {func(http.ResponseWriter, *http.Request) { <-hang }, "no answer in time", time.Second},
+		"it drops":           {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "a connection that ended without an answer", time.Minute},
+		"it redirects":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) }, "307", time.Minute},
+		"it answers forever": {func(w http.ResponseWriter, _ *http.Request) { flood(w, hang) }, "404", time.Minute},
 		"its answer stops": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte("x"))
 			_ = http.NewResponseController(w).Flush()
 			<-hang
-		}, "no answer in time"},
+		}, "no answer in time", time.Second},
 	} {
 		server := httptest.NewServer(test.handler)
-		report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret, walletcrewtest.WithLimits(time.Second, time.Second, time.Second))
+		report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret, walletcrewtest.WithLimits(test.limit, time.Second, time.Second))
 		require.NoError(t, err, name)
 		assert.Contains(t, report.Rules[0].Why, test.why, name)
 		defer server.Close()

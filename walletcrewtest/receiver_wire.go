@@ -178,6 +178,14 @@ type wire struct {
 
 // open connects and sends a parcel's header.
 func (r *ruleRun) open(p parcel) (*wire, error) {
+	w, err := r.dial(p)
+	if err == nil {
+		w.write(w.head())
+	}
+	return w, err
+}
+
+func (r *ruleRun) dial(p parcel) (*wire, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.answerLimit)
 	defer cancel()
 	port := cmp.Or(r.url.Port(), map[string]string{"http": "80", "https": "443"}[r.url.Scheme])
@@ -195,9 +203,13 @@ func (r *ruleRun) open(p parcel) (*wire, error) {
 	_ = conn.SetWriteDeadline(time.Now().Add(r.answerLimit))
 	w := &wire{Conn: conn, r: r, p: p}
 	w.stop = context.AfterFunc(r.ctx, func() { _ = conn.Close() })
+	return w, nil
+}
 
+func (w *wire) head() []byte {
+	p, u := w.p, w.r.url
 	var head bytes.Buffer
-	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: walletcrewtest\r\n", cmp.Or(p.method, http.MethodPost), r.url.RequestURI(), r.url.Host)
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: walletcrewtest\r\n", cmp.Or(p.method, http.MethodPost), u.RequestURI(), u.Host)
 	if p.chunked {
 		head.WriteString("Transfer-Encoding: chunked\r\n")
 	} else {
@@ -205,8 +217,7 @@ func (r *ruleRun) open(p parcel) (*wire, error) {
 	}
 	_ = p.header().Write(&head)
 	head.WriteString("\r\n")
-	w.write(head.Bytes())
-	return w, nil
+	return head.Bytes()
 }
 
 // write sends bytes. If the receiver has closed the connection, reading says what it answered.

@@ -19,7 +19,12 @@
 //
 // # A handler alone
 //
-// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Payload] its body.
+// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Sample] or [Payload] its body.
+//
+// # A receiver that runs
+//
+// [TestReceiver] tells whether it keeps the rules of receiving, whatever it is written with. [Send] delivers one event to it, and
+// [Replay] those of a file.
 //
 // # What isn't documented
 //
