@@ -44,15 +44,24 @@ func (r *ruleRun) duplicates() error {
 	return nil
 }
 
-// crowd is how many deliveries of one event come at once.
-const crowd = 20
+// A crowd is how many deliveries of one event come at once: all on the instant, or each up to 4 ms after.
+type crowd struct {
+	size  int
+	apart bool
+}
 
-// eachRound counts the rounds of a crowd: more where they are quick, since a race shows itself in a few of them.
-func (r *ruleRun) eachRound() iter.Seq[int] {
-	return func(yield func(int) bool) {
+func (c crowd) String() string { return fmt.Sprintf("%d deliveries of one event at once", c.size) }
+
+// crowds are first of 20, then many of 3: where a race is over in a microsecond, it shows itself in few of them.
+func (r *ruleRun) crowds() iter.Seq[crowd] {
+	return func(yield func(crowd) bool) {
 		began := time.Now()
 		for i := 0; i < r.rounds[0] || i < r.rounds[1] && time.Since(began) < 3*time.Second; i++ {
-			if !yield(i) {
+			c := crowd{size: 20, apart: i%2 == 1}
+			if i >= 10 {
+				c = crowd{size: 3}
+			}
+			if !yield(c) {
 				return
 			}
 		}
@@ -61,10 +70,9 @@ func (r *ruleRun) eachRound() iter.Seq[int] {
 
 // atOnce: of many deliveries one takes effect, and none is acknowledged before.
 func (r *ruleRun) atOnce() error {
-	for round := range r.eachRound() {
-		p := r.genuine()
-		const what = "20 deliveries of one event at once"
-		answers, acknowledged, err := r.crowded(p, round%2 == 1)
+	for crowd := range r.crowds() {
+		p, what := r.genuine(), crowd.String()
+		answers, acknowledged, err := r.crowded(p, crowd)
 		switch {
 		case err != nil:
 			return err
@@ -102,8 +110,8 @@ func (r *ruleRun) effectAtMostOnce(id, what string) error {
 
 // crowded sends one delivery on many connections: all but its last byte, and then that, on all of them at once, or some a moment later. It
 // returns how many were answered with 2xx although the event had not taken effect.
-func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err error) {
-	wires, err := r.dialCrowd(p)
+func (r *ruleRun) crowded(p parcel, c crowd) (answers []reply, early int, err error) {
+	wires, err := r.dialCrowd(p, c.size)
 	defer func() {
 		for _, w := range wires {
 			w.reset()
@@ -115,21 +123,16 @@ func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err
 	for _, w := range wires {
 		w.write(append(w.head(), p.body[:len(p.body)-1]...))
 	}
-	answers = make([]reply, crowd)
-	start := make(chan struct{})
+	answers = make([]reply, c.size)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for i, w := range wires {
-		var moment time.Duration
-		if apart {
-			moment = time.Duration(r.rand.IntN(4000)) * time.Microsecond
-		}
+		moment := time.Duration(r.rand.IntN(4000)) * time.Microsecond
 		wg.Go(func() {
-			<-start
-			if moment > 0 {
+			if c.apart {
 				r.pause(moment)
+				w.write(p.body[len(p.body)-1:])
 			}
-			w.write(p.body[len(p.body)-1:])
 			answers[i] = w.answer(r.answerLimit)
 			if answers[i].accepted() && r.count != nil && r.count(p.id) == 0 {
 				mu.Lock()
@@ -138,16 +141,20 @@ func (r *ruleRun) crowded(p parcel, apart bool) (answers []reply, early int, err
 			}
 		})
 	}
-	close(start)
+	if !c.apart { // from one goroutine, which is quicker than to wake many
+		for _, w := range wires {
+			w.write(p.body[len(p.body)-1:])
+		}
+	}
 	wg.Wait()
 	return answers, early, nil
 }
 
 // dialCrowd connects side by side: none of the connections should wait long for its delivery.
-func (r *ruleRun) dialCrowd(p parcel) (wires []*wire, err error) {
+func (r *ruleRun) dialCrowd(p parcel, size int) (wires []*wire, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	for range crowd {
+	for range size {
 		wg.Go(func() {
 			w, e := r.dial(p)
 			mu.Lock()
@@ -215,8 +222,7 @@ func (r *ruleRun) lostAnswer() error {
 			return err
 		}
 		w.write(p.body)
-		_ = w.SetReadDeadline(time.Now().Add(r.answerLimit))
-		_, _ = w.Read(make([]byte, 1)) // it comes, and gets no further
+		w.wait(r.answerLimit) // it comes, and gets no further
 		w.reset()
 		if err := r.settle(p, "a delivery that comes again after its answer was lost"); err != nil {
 			return err
@@ -296,10 +302,10 @@ func (r *ruleRun) effectNone(id, what string) error {
 
 // failingAtOnce: while the function fails, no delivery of the event is accepted.
 func (r *ruleRun) failingAtOnce() error {
-	for round := range r.eachRound() {
+	for crowd := range r.crowds() {
 		p := r.genuine()
-		r.fail(p.id, 10*crowd) // so that it fails for each, also where a receiver tries a few times by itself
-		answers, early, err := r.crowded(p, round%2 == 1)
+		r.fail(p.id, 10*crowd.size) // so that it fails for each, also where a receiver tries a few times by itself
+		answers, early, err := r.crowded(p, crowd)
 		if err != nil {
 			return err
 		}
@@ -309,7 +315,7 @@ func (r *ruleRun) failingAtOnce() error {
 			}
 		}
 		if early > 0 {
-			return fmt.Errorf("20 deliveries at once of an event whose function fails: expected none to be accepted, got 2xx for %d", early)
+			return fmt.Errorf("%s, whose function fails: expected none to be accepted, got 2xx for %d", crowd, early)
 		}
 	}
 	return nil

@@ -411,7 +411,7 @@ func showsSignature(shown string, right []byte, sent string) string {
 	for _, s := range []string{hexadecimal[:part], hexadecimal[64-part:], in64[:part]} {
 		near = near || strings.Contains(sent, s)
 	}
-	decimal := strings.Trim(fmt.Sprint(right), "[]")
+	decimal := strings.Trim(fmt.Sprintf("%d", right), "[]")
 	spaced := fmt.Sprintf("% x", right)
 	for _, s := range []string{
 		hexadecimal, in64, strings.ToLower(base64.URLEncoding.EncodeToString(right)),

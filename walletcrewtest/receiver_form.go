@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -92,8 +91,7 @@ func (r *ruleRun) stall(p parcel, n int, what string) error {
 	}
 	defer w.close()
 	w.write(p.body[:n])
-	const grace = time.Second // for a machine that is busy
-	switch a := w.answer(r.slowLimit + grace); {
+	switch a := w.answer(r.slowLimit); {
 	case a.accepted():
 		return fmt.Errorf("%s: expected to be refused or cut off, got %s", what, a)
 	case a.late:

@@ -167,6 +167,9 @@ func (p *plain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // act is the effect. It takes a moment, and is given up when nobody waits for it.
 func (p *plain) act(ctx context.Context, id string) error {
+	if p.takes == 0 {
+		return p.do(id)
+	}
 	select {
 	case <-time.After(p.takes):
 	case <-ctx.Done():
@@ -365,7 +368,7 @@ var faults = map[string]struct {
 	"the error shows the right signature as numbers": {
 		func(p *plain) {
 			p.refuse = func(_ *plain, w http.ResponseWriter, _ *http.Request, body []byte) {
-				http.Error(w, fmt.Sprint("expected ", mac(testSecret, body)), http.StatusForbidden)
+				http.Error(w, fmt.Sprintf("expected %d", mac(testSecret, body)), http.StatusForbidden)
 			}
 		},
 		[]string{ruleLeak}, true, true,
