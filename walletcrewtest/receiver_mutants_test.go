@@ -51,7 +51,7 @@ type plain struct {
 
 const (
 	plainLimit = 1 << 20
-	plainTime  = 2 * time.Second // for a body to come; correct receivers have 25 seconds
+	plainTime  = 5 * time.Second // for a body to come; correct receivers have 25 seconds
 )
 
 func newPlain() *plain {
@@ -236,7 +236,7 @@ var faults = map[string]struct {
 	fault func(p *plain)
 	rules []string // at least these are broken
 	only  bool     // and no other
-	blind bool     // it shows without effects and failures, too
+	blind bool     // it shows in the answers alone, and is looked for there
 }{
 	"it checks no signature": {
 		func(p *plain) { p.verify = func(*plain, *http.Request, []byte) bool { return true } },
@@ -757,7 +757,7 @@ func checkPlain(t *testing.T, p *plain, opts ...walletcrewtest.ReceiverOption) *
 	server.Start()
 	defer server.Close()
 	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret,
-		append(opts, walletcrewtest.WithLimits(20*time.Second, 6*time.Second, 2*time.Second))...)
+		append(opts, walletcrewtest.WithLimits(20*time.Second, 12*time.Second, 2*time.Second))...)
 	require.NoError(t, err)
 	return report
 }
@@ -774,7 +774,7 @@ func brokenRules(report *walletcrewtest.ReceiverReport) map[string]string {
 
 func TestEachFaultIsFound(t *testing.T) {
 	t.Parallel()
-	room := make(chan struct{}, 16) // they wait more than they work
+	room := make(chan struct{}, 32) // they wait more than they work
 	var wg sync.WaitGroup
 	for name, test := range faults {
 		wg.Go(func() {
@@ -782,20 +782,17 @@ func TestEachFaultIsFound(t *testing.T) {
 			defer func() { <-room }()
 			p := newPlain()
 			test.fault(p)
-			found := brokenRules(checkPlain(t, p, walletcrewtest.WithEffects(p.count), walletcrewtest.WithFailures(p.fail), walletcrewtest.WithRotation(p.rotate)))
+			opts := []walletcrewtest.ReceiverOption{walletcrewtest.WithRotation(p.rotate)}
+			if !test.blind {
+				opts = append(opts, walletcrewtest.WithEffects(p.count), walletcrewtest.WithFailures(p.fail))
+			}
+			found := brokenRules(checkPlain(t, p, opts...))
 			for _, rule := range test.rules {
 				assert.Contains(t, found, rule, name)
 			}
 			if test.only {
 				assert.ElementsMatch(t, test.rules, slices.Collect(maps.Keys(found)), "%s: %v", name, found)
 			}
-			if !test.blind || raceDetector || testing.Short() {
-				return
-			}
-			p = newPlain()
-			test.fault(p)
-			found = brokenRules(checkPlain(t, p))
-			assert.Contains(t, found, test.rules[0], "%s, without effects", name)
 		})
 	}
 	wg.Wait()
