@@ -616,7 +616,7 @@ var faults = map[string]struct {
 	},
 	"a duplicate is acknowledged while the event is handled": {
 		func(p *plain) {
-			p.takes = 50 * time.Millisecond
+			p.takes = 300 * time.Millisecond
 			p.once = func(p *plain, r *http.Request, id string, do func() error) int {
 				if status := claimed(p, r, id, do); status != http.StatusConflict {
 					return status
