@@ -139,7 +139,7 @@ func (s *Server) create(r *http.Request, body []byte) answer {
 		return *refusal
 	}
 	w := webhook{Enabled: true} // the default isn't documented
-	invalid := w.set(members)
+	invalid := s.set(&w, members)
 	for _, name := range []string{"endpoint", "events"} {
 		if _, ok := members[name]; !ok {
 			invalid[name] = []string{"The member " + name + " is required."}
@@ -216,7 +216,7 @@ func (s *Server) patch(r *http.Request, id string, body []byte) answer {
 		return *refusal
 	}
 	w := s.webhooks[i]
-	if invalid := w.set(members); len(invalid) > 0 {
+	if invalid := s.set(&w, members); len(invalid) > 0 {
 		return validationProblem(r, invalid)
 	}
 	s.webhooks[i] = w
@@ -239,14 +239,14 @@ func (s *Server) index(id string) int {
 
 // set takes over the members that can be set, and returns what is wrong with them. Others are ignored, id and signatureSecret
 // among them.
-func (w *webhook) set(members map[string]json.RawMessage) (invalid map[string][]string) {
+func (s *Server) set(w *webhook, members map[string]json.RawMessage) (invalid map[string][]string) {
 	invalid = map[string][]string{}
 	for name, value := range members {
 		message := ""
 		switch name {
 		case "endpoint":
 			message = "The endpoint must be an absolute URI, https (or http on a loopback host)."
-			if decode(value, &w.Endpoint) && validEndpoint(w.Endpoint) {
+			if decode(value, &w.Endpoint) && s.validEndpoint(w.Endpoint) {
 				message = ""
 			}
 		case "events":
@@ -277,12 +277,12 @@ func decode(value json.RawMessage, v any) bool {
 	return !bytes.Equal(value, []byte("null")) && json.Unmarshal(value, v) == nil
 }
 
-func validEndpoint(endpoint string) bool {
+func (s *Server) validEndpoint(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Hostname() == "" {
 		return false
 	}
-	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (s.plainHTTP || isLoopback(u.Hostname()))
 }
 
 func isLoopback(host string) bool {

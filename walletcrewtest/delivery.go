@@ -52,7 +52,7 @@ const maxPrinted = 500 // bytes
 // answered. Data are the event's members, as for [Payload].
 //
 // All deliveries have the same body, and so the same "__id": whether the platform does it so, or gives each delivery its own, is
-// not documented. Nothing is delivered a second time; [Server.Deliver] does that.
+// not documented. Nothing is delivered a second time without [WithRedelivery]; [Server.Deliver] does that.
 //
 // For the error see Deliver; data that Payload panics for is an error here.
 func (s *Server) Emit(ctx context.Context, name walletcrew.EventName, data any) ([]Delivery, error) {
@@ -89,7 +89,9 @@ func (s *Server) Deliver(ctx context.Context, name walletcrew.EventName, body []
 			continue
 		}
 		d := Delivery{WebhookID: w.ID, EventID: id, Name: name, Body: body}
+		number := s.nextDelivery()
 		d.StatusCode, d.Err = s.post(ctx, &w, name, body)
+		s.delivered(d, number)
 		deliveries = append(deliveries, d)
 	}
 	return deliveries, ctx.Err()
@@ -98,6 +100,7 @@ func (s *Server) Deliver(ctx context.Context, name walletcrew.EventName, body []
 func (s *Server) post(ctx context.Context, w *walletcrew.Webhook, name walletcrew.EventName, body []byte) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.Endpoint, bytes.NewReader(body))
 	if err != nil {
 		return 0, err

@@ -19,7 +19,12 @@
 //
 // # A handler alone
 //
-// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Payload] its body.
+// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Sample] or [Payload] its body.
+//
+// # A receiver that runs
+//
+// [TestReceiver] tells whether it keeps the rules of receiving, whatever it is written with. [Send] delivers one event to it, and
+// [Replay] those of a file.
 //
 // # What isn't documented
 //
@@ -28,10 +33,13 @@
 package walletcrewtest
 
 import (
+	"context"
 	"crypto/rand"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -55,13 +63,20 @@ type Server struct {
 	patchAnswer  Answer
 	deleteAnswer Answer
 	sign         func(secret walletcrew.Secret, body []byte) string
+	addr         string
+	plainHTTP    bool
+	redelivery   *Redelivery
 
-	closeOnce sync.Once
-	closed    chan struct{}
+	closeOnce  sync.Once
+	closed     chan struct{}
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	background sync.WaitGroup // redeliveries
 
 	mu       sync.Mutex
 	webhooks []webhook // in order of creation
 	created  int       // number of the last one
+	delivery uint64    // number of the last one
 	faults   []Fault
 	requests []Request
 }
@@ -71,6 +86,25 @@ const deliveryTimeout = 30 * time.Second
 
 // NewServer starts a server without webhooks. It panics if it can't listen, as [httptest.NewServer] does.
 func NewServer(opts ...Option) *Server {
+	s := newServer(opts)
+	s.listener = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	if s.addr != "" {
+		listener, err := new(net.ListenConfig).Listen(s.ctx, "tcp", s.addr)
+		if err != nil {
+			panic("walletcrewtest: " + err.Error())
+		}
+		_ = s.listener.Listener.Close()
+		s.listener.Listener = listener
+	}
+	s.listener.Start()
+	s.URL = s.listener.URL
+	if addr, ok := s.listener.Listener.Addr().(*net.TCPAddr); ok && addr.IP.IsUnspecified() { // such as [::], which not everybody can call
+		s.URL = "http://127.0.0.1:" + strconv.Itoa(addr.Port)
+	}
+	return s
+}
+
+func newServer(opts []Option) *Server {
 	s := &Server{
 		TenantID:     "test-tenant",
 		APIKey:       randomText(40),
@@ -82,27 +116,34 @@ func NewServer(opts ...Option) *Server {
 		sign:         walletcrew.Sign,
 		closed:       make(chan struct{}),
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, opt := range opts {
 		if opt != nil {
 			opt(s)
 		}
 	}
-	// As on the platform, what a receiver answers is final: a redirect is an answer that isn't 2xx.
-	s.receiver.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.listener = httptest.NewServer(http.HandlerFunc(s.serve))
-	s.URL = s.listener.URL
+	s.receiver.CheckRedirect = answerIsFinal
 	return s
 }
 
-// Close ends the delays of faults, waits for the requests under way and stops the server. Its webhooks are gone with it. It may
-// be called more than once.
+// Close ends the delays of faults and the deliveries under way, waits for the requests under way and stops the server. Its webhooks are
+// gone with it, and nothing is delivered any more. It may be called more than once.
 func (s *Server) Close() {
 	s.closeOnce.Do(func() {
-		close(s.closed)
+		s.stop()
 		s.client.CloseIdleConnections()
 		s.receiver.CloseIdleConnections()
 		s.listener.Close()
 	})
+}
+
+// stop ends what the server does by itself.
+func (s *Server) stop() {
+	s.mu.Lock() // so that no redelivery begins meanwhile
+	close(s.closed)
+	s.mu.Unlock()
+	s.cancel()
+	s.background.Wait()
 }
 
 // Client returns a client for the server's tenant, with its key. The waits before retries are a few milliseconds, so that a test
@@ -156,6 +197,15 @@ type Option func(*Server)
 // WithTenantID names the tenant; the default is "test-tenant". Two servers with two names serve a test of a receiver for several
 // tenants.
 func WithTenantID(id string) Option { return func(s *Server) { s.TenantID = id } }
+
+// WithAddr listens on a fixed address, such as "127.0.0.1:8090", or ":8090" for all interfaces, which containers can reach. NewServer
+// panics if it can't. The default is a free port of the loopback interface. The server's API key is random all the same.
+func WithAddr(addr string) Option { return func(s *Server) { s.addr = addr } }
+
+// WithPlainHTTP accepts endpoints that begin with http:// on any host, such as "http://receiver:8080/webhooks" of a docker-compose file.
+// Without it, only loopback hosts may have one, as the platform asks for https. The client's Create and Ensure refuse such an endpoint all
+// the same: create it with [walletcrew.Client.Do], or with curl.
+func WithPlainHTTP() Option { return func(s *Server) { s.plainHTTP = true } }
 
 // WithScopes restricts the key to the scopes, of which webhooks know "Webhook.Read" and "Webhook.Write". A call that takes
 // another is answered 403. Without this option the key may do everything; WithScopes() leaves it nothing.
