@@ -1,0 +1,3 @@
+package jetstream
+
+func isIgnored(err error) bool { return false }
