@@ -39,6 +39,7 @@ type Consumer struct {
 	slots   chan struct{}  // has room for Concurrency functions
 	tending sync.WaitGroup // of pauses
 	probes  *rate.Limiter
+	backlog chan struct{} // wakes skim
 }
 
 // ConsumerConfig is how a [Consumer] works. The zero value is a good one.
@@ -135,7 +136,7 @@ func NewConsumer(ctx context.Context, stream *Stream, fn receiver.HandlerFunc, c
 		return nil, fmt.Errorf("jetstream: ConsumerConfig.Name %q: only letters, digits, '-' and '_' can be used", cfg.Name)
 	}
 	c := &Consumer{stream: stream, fn: fn, cfg: cfg, ledger: newLedger(), times: defaultTimes, slots: make(chan struct{}, cfg.Concurrency),
-		probes: rate.NewLimiter(probesPerSecond, 1)}
+		probes: rate.NewLimiter(probesPerSecond, 1), backlog: make(chan struct{}, 1)}
 	c.want = jetstream.ConsumerConfig{
 		Durable:       cfg.Name,
 		AckPolicy:     jetstream.AckExplicitPolicy,

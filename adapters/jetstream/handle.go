@@ -26,47 +26,57 @@ type delivery struct {
 // handle deals with one event. Run ends with Run's context, ctx with the time for what still runs then. The error says that the
 // consumer isn't this process's any more; it is nil for all that is the event's own.
 func (c *Consumer) handle(run, ctx context.Context, m jetstream.Msg) (notOurs error) {
+	d, notOurs := c.open(ctx, m)
+	if d == nil || c.diverted(ctx, d) {
+		return notOurs
+	}
+	d.keepAlive(c)
+	c.slots <- struct{}{} // a probe may have it
+	c.serve(run, ctx, d)
+	return nil
+}
+
+// open reads an event. It returns nil for what the function isn't called for, and has dealt with it.
+func (c *Consumer) open(ctx context.Context, m jetstream.Msg) (d *delivery, notOurs error) {
 	meta, err := m.Metadata()
 	if err != nil { // not a consumer's message: can't be
 		c.cfg.Logger.ErrorContext(ctx, "jetstream: a message without metadata", slog.String("subject", m.Subject()), slog.Any("error", err))
-		return nil
+		return nil, nil
 	}
-	d := &delivery{m: m, meta: meta, out: Outcome{Subject: m.Subject(), Try: c.ledger.arrive(meta)}}
+	d = &delivery{m: m, meta: meta, out: Outcome{Subject: m.Subject(), Try: c.ledger.arrive(meta)}}
 	d.out.Event, d.key, d.out.Err = c.stream.event(m.Subject(), m.Headers(), m.Data())
 	switch {
 	case d.out.Err != nil:
 		c.bury(ctx, d)
-		c.finish(ctx, d)
-		return nil
-	case !slices.ContainsFunc(c.cfg.Patterns, d.out.Event.Name.Matches):
+	case slices.ContainsFunc(c.cfg.Patterns, d.out.Event.Name.Matches):
+		return d, nil
+	default:
 		if notOurs = c.confirm(ctx); notOurs != nil { // the consumer was made anew while this process ran
 			d.out.Err = notOurs
 			c.giveBack(ctx, d, time.Second, false)
-		} else {
-			d.out.Err = fmt.Errorf("jetstream: %s fits none of the consumer's patterns, but its subject does: the header %s belies it", d.out.Event.Name, HeaderEvent)
-			c.bury(ctx, d)
+			break
 		}
-		c.finish(ctx, d)
-		return notOurs
+		d.out.Err = fmt.Errorf("jetstream: %s fits none of the consumer's patterns, but its subject does: the header %s belies it", d.out.Event.Name, HeaderEvent)
+		c.bury(ctx, d)
 	}
-	if c.diverted(ctx, d) {
-		return nil
-	}
-	d.keepAlive(c)
-	c.slots <- struct{}{} // a probe may have it
-	if c.diverted(ctx, d) {
+	c.finish(ctx, d)
+	return nil, notOurs
+}
+
+// serve calls the function, in a slot that it frees.
+func (c *Consumer) serve(run, ctx context.Context, d *delivery) {
+	if c.diverted(ctx, d) { // while it waited for the slot
 		<-c.slots
-		return nil
+		return
 	}
 	c.attempt(ctx, d)
 	<-c.slots
 	if isTemporary(d.out.Err) && !c.expires(d.meta, c.times.mostProbe) {
 		c.pause(run, ctx, d)
-		return nil
+		return
 	}
 	c.settle(ctx, d)
 	d.stop()
-	return nil
 }
 
 // diverted reports whether the event is done with, or with somebody else: its name is paused.

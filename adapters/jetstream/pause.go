@@ -79,6 +79,7 @@ func (c *Consumer) divert(d *delivery) (kept diversion, expired error) {
 		return isProbe, nil
 	}
 	c.setAside(d, p)
+	c.noticeBacklog(d)
 	return setAside, nil
 }
 

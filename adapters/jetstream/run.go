@@ -69,6 +69,7 @@ func (c *Consumer) start(ctx, work context.Context) (ended <-chan struct{}) {
 	for range c.cfg.Concurrency {
 		workers.Go(func() { c.work(run, work) })
 	}
+	c.tending.Go(func() { c.skim(run, work) })
 	c.tending.Go(func() {
 		ticker := time.NewTicker(c.times.renew)
 		defer ticker.Stop()
