@@ -34,7 +34,7 @@ const (
 	probesPerSecond = 4   // in a process, of all names
 	maxPauses       = 256 // names; each costs a goroutine and an event in memory
 	firstRecall     = 256 // events; doubled each time
-	maxRecall       = 4096
+	maxRecall       = 1024
 )
 
 // A pause is for the events of one name whose function says that it can't work for now. One of them, held, is tried again and again;

@@ -1,0 +1,26 @@
+package embedded_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded"
+	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream/internal/suite"
+)
+
+func TestABacklogHoldsUpOnlyItself(t *testing.T) {
+	server := start(t, embedded.Options{Dir: t.TempDir(), SyncInterval: time.Minute})
+	nc, err := server.Connect()
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	suite.Backlog(t, nc, 100_000)
+}
+func TestBaseline(t *testing.T) {
+	server := start(t, embedded.Options{Dir: t.TempDir(), SyncInterval: time.Minute})
+	nc, err := server.Connect()
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	suite.Baseline(t, nc, 100_000)
+}
