@@ -33,6 +33,7 @@ type Consumer struct {
 	trouble  error     // and failed
 	told     time.Time // when trouble was logged last
 
+	ignored ignoredLog
 	ledger  *ledger
 	times   times
 	running atomic.Int64   // functions

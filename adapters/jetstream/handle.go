@@ -112,10 +112,10 @@ func (c *Consumer) settle(ctx context.Context, d *delivery) {
 	switch out := &d.out; {
 	case out.Err == nil:
 		out.Result, err = Handled, d.m.Ack()
+	case receiver.IsIgnored(out.Err):
+		out.Result, out.Err, err = Ignored, nil, d.m.Ack()
 	case receiver.IsDiscard(out.Err):
 		out.Result, err = Discarded, d.m.Term()
-	case isIgnored(out.Err):
-		out.Result, out.Err, err = Ignored, nil, d.m.Ack()
 	default:
 		c.fail(ctx, d)
 	}

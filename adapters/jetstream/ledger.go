@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,11 +120,15 @@ func (l *ledger) failures(meta *jetstream.MsgMetadata) int {
 
 // nak tells the server to deliver an event after the delay. Said again, it counts anew, and costs no delivery.
 func (c *Consumer) nak(reply string, delay time.Duration) error {
-	payload := []byte("-NAK")
 	if delay > 0 {
-		payload = fmt.Appendf(payload, ` {"delay":%d}`, delay)
+		return c.stream.nc.Publish(reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, delay))
 	}
-	return c.stream.nc.Publish(reply, payload)
+	// NATS 2.9 may lose a message that it should deliver at once (to a process that has just ended). Then it comes after AckWait, counted
+	// from now, and not after the lease.
+	if err := c.stream.nc.Publish(reply, []byte("+WPI")); err != nil {
+		return err
+	}
+	return c.stream.nc.Publish(reply, []byte("-NAK"))
 }
 
 // setAside gives the event back for the lease, unless the process renews it or calls the event back. The ledger is locked.
@@ -184,6 +189,14 @@ func (c *Consumer) handBack() {
 		}
 	}
 	c.ledger.mu.Unlock()
+	if len(aside) == 0 {
+		return
+	}
+	// NATS 2.9 loses the first one, since this process has just ended to ask, and then delivers once more what it delivered last. So the
+	// first one is the last.
+	slices.Sort(aside)
+	last := len(aside) - 1
+	aside = slices.Insert(aside[:last], 0, aside[last])
 	c.chunks(aside, func(e *entry) {
 		if time.Until(e.due) > c.times.guard {
 			_ = c.nak(e.reply, 0) // or else it comes after the lease

@@ -46,6 +46,8 @@ func (o *Outcome) attrs() []any {
 func (c *Consumer) log(ctx context.Context, out *Outcome) {
 	attrs := append(out.attrs(), slog.Any("error", out.Err))
 	switch out.Result {
+	case Ignored:
+		c.ignored.log(ctx, c.cfg.Logger, out)
 	case Discarded:
 		c.cfg.Logger.WarnContext(ctx, "jetstream: the function discarded the event", attrs...)
 	case Retried:

@@ -324,7 +324,10 @@ func (c *Consumer) callBack(p *pause, e *entry) {
 	e.reply = ""
 }
 
-func isTemporary(err error) bool { return receiver.IsTemporary(err) && !receiver.IsDiscard(err) }
+// isTemporary goes by the receiver's order: what is ignored or discarded doesn't come again.
+func isTemporary(err error) bool {
+	return receiver.IsTemporary(err) && !receiver.IsDiscard(err) && !receiver.IsIgnored(err)
+}
 
 // tellAway logs a Temporary error, once in a while for each name, and tells the observer.
 func (c *Consumer) tellAway(ctx context.Context, d *delivery) {
