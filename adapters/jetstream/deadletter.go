@@ -47,6 +47,7 @@ type DeadLetter struct {
 	stream   *Stream
 	header   nats.Header
 	sequence uint64
+	takeover time.Duration // of a claim; 0 is claimTakeover
 }
 
 // DeadLetters returns the dead letters, the oldest first, up to the last one that is there when it is called. The error ends it.

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (d *DeadLetter) claim(ctx context.Context, dead jetstream.Stream) ([]uint64
 	since := time.Now()
 	for {
 		expected := uint64(0) // none
-		if last != 0 && time.Since(since) > claimTakeover {
+		if last != 0 && time.Since(since) > cmp.Or(d.takeover, claimTakeover) {
 			expected = last
 		}
 		seen := s.nc.LastError()
