@@ -15,12 +15,5 @@ func TestABacklogHoldsUpOnlyItself(t *testing.T) {
 	nc, err := server.Connect()
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
-	suite.Backlog(t, nc, 100_000)
-}
-func TestBaseline(t *testing.T) {
-	server := start(t, embedded.Options{Dir: t.TempDir(), SyncInterval: time.Minute})
-	nc, err := server.Connect()
-	require.NoError(t, err)
-	t.Cleanup(nc.Close)
-	suite.Baseline(t, nc, 100_000)
+	suite.Backlog(t, nc, 20_000)
 }
