@@ -146,7 +146,7 @@ func (c *Consumer) fail(ctx context.Context, d *delivery) {
 	switch {
 	case errors.Is(d.out.Err, errDeadly):
 		c.bury(ctx, d)
-	case c.expires(d.meta, delay):
+	case isTemporary(d.out.Err), c.expires(d.meta, delay): // the first comes here only if it expires
 		d.out.Err = fmt.Errorf("%w (%w)", d.out.Err, errExpires)
 		c.bury(ctx, d)
 	case ctx.Err() != nil: // it was broken off, since Run ends
@@ -190,7 +190,7 @@ func (d *delivery) age() time.Duration {
 // expires reports whether the stream may have dropped the event when it is tried again after the delay.
 func (c *Consumer) expires(meta *jetstream.MsgMetadata, delay time.Duration) bool {
 	age := c.stream.maxAge
-	return age > 0 && time.Until(meta.Timestamp.Add(age)) < delay+min(c.cfg.AckWait, age/10)
+	return age > 0 && time.Until(meta.Timestamp.Add(age)) < delay+c.margin()
 }
 
 // limit is the time until which the event can be set aside in a log; zero is for ever.
@@ -199,8 +199,11 @@ func (c *Consumer) limit(meta *jetstream.MsgMetadata) time.Time {
 	if age == 0 {
 		return time.Time{}
 	}
-	return meta.Timestamp.Add(age - c.times.mostProbe - 2*min(c.cfg.AckWait, age/10))
+	return meta.Timestamp.Add(age - 2*c.margin())
 }
+
+// margin is what is left of an event's time in a log when it must be settled.
+func (c *Consumer) margin() time.Duration { return min(c.cfg.AckWait, c.stream.maxAge/10) }
 
 // giveBack lets the event come again. Should the message be lost, it does so after AckWait. Failed: this was a try.
 func (c *Consumer) giveBack(ctx context.Context, d *delivery, delay time.Duration, failed bool) {

@@ -74,7 +74,7 @@ func (l *ledger) arrive(meta *jetstream.MsgMetadata) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.arrivals++
-	delivered := int(min(meta.NumDelivered, 1<<30)) //nolint:gosec // it fits
+	delivered := int(min(meta.NumDelivered, 1<<30))
 	e := l.events[meta.Sequence.Stream]
 	if e == nil {
 		return delivered

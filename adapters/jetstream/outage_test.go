@@ -76,7 +76,7 @@ func TestALongOutageCostsNoDeliveries(t *testing.T) {
 	deliveries := func() int {
 		found, err := s.Consumer(t.Context(), "worker")
 		require.NoError(t, err)
-		return int(found.CachedInfo().Delivered.Consumer) //nolint:gosec // small
+		return int(found.CachedInfo().Delivered.Consumer)
 	}
 	before := deliveries()
 	<-time.After(outage)

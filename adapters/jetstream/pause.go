@@ -70,7 +70,7 @@ func (c *Consumer) divert(d *delivery) (kept diversion, expired error) {
 	switch {
 	case p == nil || !p.paused:
 		return notDiverted, nil
-	case c.expires(d.meta, c.times.mostProbe):
+	case c.expires(d.meta, 2*c.margin()): // set aside until its limit, it has come again
 		return notDiverted, p.err
 	case p.wanted != nil:
 		d.keepAlive(c)
@@ -228,16 +228,19 @@ func (c *Consumer) next(p *pause) *entry {
 	return nil
 }
 
-// another calls back an event that was set aside, to probe with it instead of d, which may be nil. It returns d if there is none.
+// another calls back an event that was set aside, to probe with it instead of d, or waits for a new one if d is nil. It returns d if
+// none comes.
 func (c *Consumer) another(run context.Context, p *pause, d *delivery) *delivery {
 	l := c.ledger
 	l.mu.Lock()
-	e := c.next(p)
-	if e == nil || c.nak(e.reply, 0) != nil {
+	switch e := c.next(p); {
+	case e == nil && d == nil: // one that is new
+	case e == nil, c.nak(e.reply, 0) != nil:
 		l.mu.Unlock()
 		return d
+	default:
+		e.reply, e.due = "", time.Now()
 	}
-	e.reply, e.due = "", time.Now()
 	came := make(chan *delivery, 1)
 	p.wanted = came
 	l.mu.Unlock()

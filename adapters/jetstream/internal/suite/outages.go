@@ -140,3 +140,27 @@ func endGivesBack(t *testing.T, nc *nats.Conn) {
 	assert.Less(t, time.Since(began), 20*time.Second, "not only after the lease of 10 minutes")
 	f.emptiesItself()
 }
+
+func expiringBacklog(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc, func(c *jetstream.StreamConfig) { c.KeepFor = 20 * time.Second })
+	const events = 50
+	for i := range events {
+		f.publish("acme", "Pass:Created", fmt.Sprintf(`{"__id":"%d"}`, i))
+	}
+	var runs atomic.Int64
+	f.run(func(context.Context, *walletcrew.Event) error { runs.Add(1); return errAway }, jetstream.ConsumerConfig{Concurrency: 2})
+	for dead := 0; dead < events; {
+		if o := f.outcome(); o.Result == jetstream.DeadLettered {
+			assert.Greater(t, o.Age, 10*time.Second, "not before it must be")
+			assert.ErrorContains(t, o.Err, "the database is away")
+			dead++
+		}
+	}
+	ids := map[string]bool{}
+	for _, d := range f.deadLetters() {
+		ids[d.Event.ID] = true
+		assert.Contains(t, d.Reason, "the stream drops the event before it can be tried again")
+	}
+	assert.Len(t, ids, events)
+	assert.LessOrEqual(t, runs.Load(), int64(2+4*20+events), "probes, and at most one last call for each")
+}

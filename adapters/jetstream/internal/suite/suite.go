@@ -81,6 +81,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"AHeaderThatBeliesTheSubjectIsADeadLetter":      beliedSubject,
 		"WhatTheStreamWouldDropIsADeadLetter":           expiring,
 		"AnOutageLongerThanKeepForLeavesDeadLetters":    expiringOutage,
+		"AnOutageLongerThanKeepForLosesNothing":         expiringBacklog,
 		"WhatTheStreamWouldDropIsBuriedAtASecondTry":    expiringUnburied,
 		"EnsureStreamRaisesLimits":                      raise,
 		"ALogGivesEachConsumerEachEvent":                fanOut,
