@@ -31,7 +31,11 @@ func TestABacklogOf100000HoldsUpOnlyItself(t *testing.T) {
 	nc, err := jetstream.Connect(address, nats.Timeout(suite.Patience))
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
-	suite.Backlog(t, nc, 100_000)
+	n := 100_000
+	if raceDetector {
+		n = 10_000
+	}
+	suite.Backlog(t, nc, n)
 }
 
 func testServer(t *testing.T) string {
