@@ -25,6 +25,19 @@ func TestOnTheInstalledServer(t *testing.T) {
 	})
 }
 
+// A backend that is away holds up only its own events, however many wait for it.
+func TestABacklogOf100000HoldsUpOnlyItself(t *testing.T) {
+	address := testServer(t)
+	nc, err := jetstream.Connect(address, nats.Timeout(suite.Patience))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	n := 100_000
+	if raceDetector {
+		n = 10_000
+	}
+	suite.Backlog(t, nc, n)
+}
+
 func testServer(t *testing.T) string {
 	address := os.Getenv("WALLETCREW_TEST_NATS")
 	if address == "" {

@@ -24,6 +24,9 @@ const (
 	HeaderKey    = "Walletcrew-Key"    // the deduplication key, see receiver.Key: not there without one
 )
 
+// HeaderPublished is a header of events that [DeadLetter.Redrive] has put back: when the event was published first, RFC 3339.
+const HeaderPublished = "Walletcrew-Published"
+
 // A Publisher puts events into a stream. It is safe for concurrent use.
 type Publisher struct {
 	stream *Stream

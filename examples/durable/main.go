@@ -32,17 +32,19 @@ import (
 type config struct {
 	role, nats, listen, data string
 	secret                   walletcrew.Secret
+	args                     []string // of -role dead
 }
 
 func main() {
 	log.SetFlags(0)
 	c := config{secret: walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))}
-	flag.StringVar(&c.role, "role", "all", "receiver, stream, worker, or all of them")
+	flag.StringVar(&c.role, "role", "all", "receiver, stream, worker, or all of them; or dead, see the README")
 	flag.StringVar(&c.nats, "nats", "", "the stream's `URL`; with -role all: in this process if empty; with -role stream: where to listen")
 	flag.StringVar(&c.listen, "listen", "127.0.0.1:8080", "the receiver's `address`")
 	flag.StringVar(&c.data, "data", "data", "the stream's `directory`")
 	isDemo := flag.Bool("demo", c.secret == "", "with -role all: deliver a few events from a platform in memory, and end; default without WALLETCREW_SECRET")
 	flag.Parse()
+	c.args = flag.Args()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -79,9 +81,9 @@ func (c config) run(ctx context.Context) error {
 		}
 		defer nc.Close()
 		return c.work(ctx, nc)
-	case "receiver", "worker":
+	case "receiver", "worker", "dead":
 	default:
-		return fmt.Errorf("-role %s: it is receiver, stream, worker or all", c.role)
+		return fmt.Errorf("-role %s: it is receiver, stream, worker, all or dead", c.role)
 	}
 	if c.nats == "" {
 		c.nats = defaultURL
@@ -91,6 +93,9 @@ func (c config) run(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
+	if c.role == "dead" {
+		return dead(ctx, nc, os.Stdout, c.args)
+	}
 	return c.work(ctx, nc)
 }
 

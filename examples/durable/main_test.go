@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -161,6 +162,90 @@ func TestACapturedDeliveryIsOneMessageUnderWhateverTenant(t *testing.T) {
 	}
 	if info.State.Msgs != 1 {
 		t.Errorf("20 deliveries of one body are %d messages, %d bytes", info.State.Msgs, info.State.Bytes)
+	}
+}
+
+func TestAnOperatorDealsWithDeadLetters(t *testing.T) {
+	out := capture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 2)
+	go func() { ended <- config{role: "stream", nats: "nats://127.0.0.1:0", data: t.TempDir()}.run(ctx) }()
+	nc, err := jetstream.Connect(out.has(t, `stream: at (\S+)`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { ended <- config{role: "worker"}.work(working, nc) }()
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := js.ConsumerInfo("WALLETCREW", "example"); err == nil {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatal("the worker does not begin")
+		}
+	}
+	for range 3 {
+		if _, err := js.Publish("walletcrew.acme.Pass.Installed", []byte("not JSON")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		var text bytes.Buffer
+		if err := dead(ctx, nc, &text, args); err != nil {
+			t.Fatal(err)
+		}
+		return text.String()
+	}
+	ids := func() (all []string) {
+		for _, line := range strings.Split(run(), "\n")[1:] {
+			if id, _, ok := strings.Cut(line, " "); ok {
+				all = append(all, id)
+			}
+		}
+		return all
+	}
+	for began := time.Now(); len(ids()) < 3; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("no dead letters: %s", run("list"))
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	all := ids()
+	if text := run("show", all[0]); !strings.Contains(text, "not JSON") || !strings.Contains(text, all[0]) {
+		t.Errorf("show lacks what there is to see: %s", text)
+	}
+	if text := run("redrive", all[0]); text != all[0]+" put back\n" {
+		t.Error(text)
+	}
+	if text := run("delete", all[1]); text != all[1]+" deleted\n" {
+		t.Error(text)
+	}
+	err = dead(ctx, nc, io.Discard, []string{"delete", all[0], all[1], all[2]})
+	if !errors.Is(err, jetstream.ErrNoDeadLetter) || strings.Contains(err.Error(), "delete "+all[2]) {
+		t.Errorf("got %v: the first two are gone, and the third isn't held up by them", err)
+	}
+	if left := ids(); len(left) != 0 {
+		t.Errorf("%v are left", left)
+	}
+	run("delete", "all")
+	for _, args := range [][]string{{"list", "x"}, {"show"}, {"redrive"}, {"delete"}, {"burn", "x"}, {"show", "all"}} {
+		if err := dead(ctx, nc, io.Discard, args); err == nil || !strings.Contains(err.Error(), "usage") {
+			t.Errorf("%v: got %v", args, err)
+		}
+	}
+	if info, err := js.StreamInfo("WALLETCREW"); err != nil || info.State.Msgs != 1 {
+		t.Errorf("one event was put back: %+v, %v", info, err)
 	}
 }
 
