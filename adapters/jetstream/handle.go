@@ -102,7 +102,7 @@ func (c *Consumer) attempt(ctx context.Context, d *delivery) {
 		return
 	}
 	began := time.Now()
-	d.out.Err = c.call(receiver.WithKey(ctx, d.key), d.out.Event) // also without a key: Run's own context may have another's
+	d.out.Err = c.call(withHeaders(ctx, d.m.Headers(), d.key), d.out.Event)
 	d.out.Function = time.Since(began)
 }
 

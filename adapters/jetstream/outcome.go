@@ -9,7 +9,6 @@ import (
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
-	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // An Outcome says what became of one delivery to a [Consumer].
@@ -75,7 +74,7 @@ func (c *Consumer) guard(ctx context.Context, who string, f func()) {
 func (c *Consumer) observe(ctx context.Context, d *delivery) {
 	if c.cfg.Observer != nil {
 		d.out.Age = d.age()
-		ctx = receiver.WithKey(ctx, d.key)
+		ctx = withHeaders(ctx, d.m.Headers(), d.key)
 		c.guard(ctx, "the observer", func() { c.cfg.Observer(ctx, d.out) })
 	}
 }

@@ -22,7 +22,12 @@ const (
 	HeaderTenant = "Walletcrew-Tenant" // what the delivery's header said; see verifier.Verifier for when it is vouched for
 	HeaderID     = "Walletcrew-Id"     // for people: not there without an "__id", or where it is longer than 200 bytes
 	HeaderKey    = "Walletcrew-Key"    // the deduplication key, see receiver.Key: not there without one
+
+	HeaderReceived = "Walletcrew-Received" // Event.ReceivedAt, RFC 3339
 )
+
+// headerPrefix begins the names of the headers that travel with an event, see receiver.Headers.
+const headerPrefix = "Walletcrew-H-"
 
 // HeaderPublished is a header of events that [DeadLetter.Redrive] has put back: when the event was published first, RFC 3339.
 const HeaderPublished = "Walletcrew-Published"
@@ -101,7 +106,7 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 // Handle is a [receiver.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
 // means that it is stored. After an error the event may be stored or not; delivered again, it is recognized, see below.
 //
-// The message is e.Raw, byte for byte, with the event's name, tenant, "__id" and [receiver.Key] as headers. The key is also the
+// The message is e.Raw, byte for byte, with the event's name, tenant, "__id", [receiver.Key] and [receiver.Headers] as headers. The key is also the
 // message's Nats-Msg-Id: within the duplicate window JetStream drops an event that it has, which is a success here. So a captured
 // delivery that is sent again under another tenant's name is no other event.
 //
@@ -130,7 +135,7 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	defer context.AfterFunc(link.ctx, cancel)()
 	seen := s.nc.LastError()
 	// ExpectStream is set in message: the options would cost more.
-	if _, err := s.js.PublishMsg(waiting, s.message(e, key)); err != nil {
+	if _, err := s.js.PublishMsg(waiting, s.message(ctx, e, key)); err != nil {
 		if link.ctx.Err() != nil && ctx.Err() == nil {
 			return receiver.Temporary(fmt.Errorf("%w: the connection broke before the acknowledgement", ErrUnavailable))
 		}
@@ -140,7 +145,7 @@ func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 }
 
 // message is the event as it travels. The key is "" or a key.
-func (s *Stream) message(e *walletcrew.Event, key string) *nats.Msg {
+func (s *Stream) message(ctx context.Context, e *walletcrew.Event, key string) *nats.Msg {
 	m := &nats.Msg{Subject: s.subject(Subject(e.TenantID, e.Name)), Data: e.Raw, Header: make(nats.Header, 6)}
 	m.Header[jetstream.ExpectedStreamHeader] = []string{s.cfg.Name}
 	m.Header[HeaderEvent] = []string{escape(string(e.Name), isHeaderSafe)}
@@ -152,7 +157,32 @@ func (s *Stream) message(e *walletcrew.Event, key string) *nats.Msg {
 		m.Header[HeaderKey] = []string{key}
 		m.Header[jetstream.MsgIDHeader] = m.Header[HeaderKey]
 	}
+	if !e.ReceivedAt.IsZero() {
+		m.Header[HeaderReceived] = []string{e.ReceivedAt.UTC().Format(time.RFC3339Nano)}
+	}
+	for name, value := range receiver.Headers(ctx) {
+		m.Header[headerPrefix+name] = []string{value}
+	}
 	return m
+}
+
+// withHeaders returns a context for the event's function: with its key, also without one, since Run's own context may have another's, and
+// with the headers that came along.
+func withHeaders(ctx context.Context, header nats.Header, key string) context.Context {
+	ctx = receiver.WithKey(ctx, key)
+	var along map[string]string
+	for name, values := range header {
+		if name, ok := strings.CutPrefix(name, headerPrefix); ok && len(values) > 0 {
+			if along == nil {
+				along = make(map[string]string)
+			}
+			along[name] = values[0]
+		}
+	}
+	if along == nil {
+		return ctx
+	}
+	return receiver.WithHeaders(ctx, along)
 }
 
 // maxKey is how long a key of package receiver can be, in bytes.
@@ -191,5 +221,6 @@ func (s *Stream) event(subject string, header nats.Header, body []byte) (e *wall
 		return nil, "", err
 	}
 	e.TenantID = tenant
+	e.ReceivedAt, _ = time.Parse(time.RFC3339Nano, header.Get(HeaderReceived)) // zero where it isn't there
 	return e, key, nil
 }

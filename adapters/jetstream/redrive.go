@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,8 +43,8 @@ func (d *DeadLetter) Delete(ctx context.Context) error {
 
 func (d *DeadLetter) putBack(ctx context.Context) error {
 	m := &nats.Msg{Subject: d.Subject, Data: d.Body, Header: make(nats.Header)}
-	for _, name := range []string{HeaderEvent, HeaderTenant, HeaderID, HeaderKey} {
-		if values := d.header[name]; len(values) > 0 {
+	for name, values := range d.header {
+		if slices.Contains([]string{HeaderEvent, HeaderTenant, HeaderID, HeaderKey, HeaderReceived}, name) || strings.HasPrefix(name, headerPrefix) {
 			m.Header[name] = values
 		}
 	}

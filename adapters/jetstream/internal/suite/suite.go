@@ -40,6 +40,7 @@ func Run(t *testing.T, connect func(t *testing.T) *nats.Conn) {
 		"ADuplicateIsDropped":                           duplicates,
 		"ACapturedBodyIsOneEventUnderWhateverTenant":    replays,
 		"TheKeyIsTheSameInTheWorker":                    keys,
+		"HeadersTravelWithTheEvent":                     headers,
 		"AnEventWithoutAKeyIsNoDuplicate":               withoutKey,
 		"AKeyThatCantBeOneIsRefused":                    wrongKeys,
 		"AnAcknowledgedEventIsInTheStream":              stored,
@@ -367,6 +368,41 @@ func replays(t *testing.T, nc *nats.Conn) {
 }
 
 // From the function that publishes to the worker's, and to the worker's again when its dead letter was put back.
+// What belongs to a trace comes to the worker, also after a dead letter was put back.
+func headers(t *testing.T, nc *nats.Conn) {
+	f := setUp(t, nc)
+	want := map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+	deliver := f.handler(func(publish receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			return publish(receiver.WithHeaders(ctx, want), e)
+		}
+	})
+	require.Equal(t, http.StatusNoContent, deliver("acme", `{"__id":"1"}`))
+	type seen struct {
+		headers  map[string]string
+		received time.Time
+	}
+	runs, observed := make(chan seen, 2), make(chan map[string]string, 2)
+	var works atomic.Bool
+	f.run(func(ctx context.Context, e *walletcrew.Event) error {
+		runs <- seen{receiver.Headers(ctx), e.ReceivedAt}
+		if works.Load() {
+			return nil
+		}
+		return errBug
+	}, jetstream.ConsumerConfig{MaxTries: 1, Observer: func(ctx context.Context, _ jetstream.Outcome) { observed <- receiver.Headers(ctx) }})
+	first := <-runs
+	assert.Equal(t, want, first.headers)
+	assert.WithinDuration(t, time.Now(), first.received, time.Minute)
+	assert.Equal(t, jetstream.DeadLettered, f.outcome().Result)
+	assert.Equal(t, want, <-observed)
+	works.Store(true)
+	dead := f.deadLetters()
+	require.Len(t, dead, 1)
+	require.NoError(t, dead[0].Redrive(t.Context()))
+	assert.Equal(t, first, <-runs, "after it was put back")
+}
+
 func keys(t *testing.T, nc *nats.Conn) {
 	f := setUp(t, nc)
 	inReceiver := make(chan string, 1)
