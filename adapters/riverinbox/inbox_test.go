@@ -361,8 +361,8 @@ func TestADeadLetterIsRedrivenOnce(t *testing.T) {
 
 		other, err := k.inbox(pool, "mails")
 		require.NoError(t, err)
-		for range other.DeadLetters(t.Context()) {
-			t.Error("another inbox's dead letter")
+		for d, err := range other.DeadLetters(t.Context()) {
+			t.Error("another inbox's dead letter", d, err)
 		}
 		_, err = other.DeadLetter(t.Context(), dead[2].ID)
 		require.ErrorIs(t, err, riverinbox.ErrNoDeadLetter)
