@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // WithCallHook has hook called at the start of each call of the client, and what it returns at the call's end: for traces and metrics.
@@ -30,9 +31,9 @@ func (c *Client) begin(ctx context.Context, method, path string) (context.Contex
 		ctx, ends[i] = hook(ctx, method, path)
 	}
 	return ctx, func(err error) {
-		for i := len(ends) - 1; i >= 0; i-- {
-			if ends[i] != nil {
-				ends[i](err)
+		for _, end := range slices.Backward(ends) {
+			if end != nil {
+				end(err)
 			}
 		}
 	}

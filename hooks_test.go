@@ -2,7 +2,6 @@ package walletcrew_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync"
 	"testing"
@@ -87,7 +86,7 @@ func TestAWrappedTransportKeepsTheKeyAtHome(t *testing.T) {
 	require.NoError(t, err)
 	_, err = client.Webhooks.List(t.Context(), nil)
 	var api *walletcrew.APIError
-	require.True(t, errors.As(err, &api), "%v", err)
+	require.ErrorAs(t, err, &api)
 	assert.Equal(t, []string{"app.neostore.cloud"}, hosts)
 }
 

@@ -3,6 +3,7 @@ package receiver_test
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
@@ -13,9 +14,7 @@ func ExampleWithHeaders() {
 	// Where the event is handed over:
 	ctx := receiver.WithHeaders(context.Background(), map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
 	message := map[string]string{}
-	for name, value := range receiver.Headers(ctx) {
-		message[name] = value
-	}
+	maps.Copy(message, receiver.Headers(ctx))
 
 	// In the worker:
 	ctx = receiver.WithHeaders(context.Background(), message)

@@ -38,7 +38,7 @@ func pgbouncer(t *testing.T) string {
 	_, listen, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.Chmod(dir, 0o777)) //nolint:gosec // PgBouncer refuses to run as root, and becomes another user
+	require.NoError(t, os.Chmod(dir, 0o777))
 	config := filepath.Join(dir, "pgbouncer.ini")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
 test = host=%s port=%s dbname=test user=postgres
@@ -50,15 +50,15 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 4
 ignore_startup_parameters = extra_float_digits
-`, host, port, listen), 0o644)) //nolint:gosec // it holds no secret
+`, host, port, listen), 0o644))
 	args := []string{config}
 	if os.Getuid() == 0 {
 		args = []string{"-u", "nobody", config}
 		for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
-			require.NoError(t, os.Chmod(up, 0o755)) //nolint:gosec // likewise
+			require.NoError(t, os.Chmod(up, 0o755))
 		}
 	}
-	cmd := exec.Command(path, args...) //nolint:gosec // ours
+	cmd := exec.Command(path, args...)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	require.Eventually(t, func() bool {
