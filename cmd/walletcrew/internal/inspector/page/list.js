@@ -1,0 +1,168 @@
+// The list. Only the rows in view are in the document, so that 10,000 deliveries cost what 40 do.
+
+import { $, clock, date, duration, h, icon, number, visible } from "./dom.js";
+import { filter, items, matches } from "./store.js";
+
+const height = 34; // of a row, in pixels; the style sheet has the same
+const spare = 6; // rows above and below the view
+
+const grid = $("grid"), body = $("rows");
+let view = []; // the deliveries that match, the newest first
+let selected; // the delivery itself, or undefined
+let onOpen = () => {}, onSelect = () => {};
+const pool = []; // {row, cells, item, version, index}
+
+export const list = { get selected() { return selected; }, get view() { return view; } };
+
+export function start(handlers) {
+  ({ onOpen, onSelect } = handlers);
+  grid.addEventListener("scroll", () => { draw(); tellFresh(); }, { passive: true });
+  new ResizeObserver(draw).observe(grid);
+  body.addEventListener("click", (event) => {
+    const entry = pool.find((p) => p.row === event.target.closest("[role=row]"));
+    if (!entry?.item) return;
+    select(entry.item);
+    grid.focus({ preventScroll: true });
+    onOpen(entry.item);
+  });
+  $("fresh").addEventListener("click", () => { grid.scrollTop = 0; grid.focus({ preventScroll: true }); });
+}
+
+const headHeight = () => grid.querySelector(".head").offsetHeight;
+const rowsInView = () => Math.max(1, Math.floor((grid.clientHeight - headHeight()) / height));
+
+// refresh computes the view anew. A reader who has scrolled down stays where he is.
+export function refresh({ keep = true } = {}) {
+  const top = grid.scrollTop, anchor = view[Math.floor(top / height)], offset = top % height;
+  view = [];
+  for (let i = items.length - 1; i >= 0; i--) if (matches(items[i])) view.push(items[i]);
+  body.style.height = view.length * height + "px";
+  grid.setAttribute("aria-rowcount", view.length + 1);
+  if (!keep) grid.scrollTop = 0;
+  else if (anchor && top >= height / 2) {
+    const index = find(anchor.seq);
+    if (index >= 0) grid.scrollTop = index * height + offset;
+  }
+  draw();
+  tellFresh();
+}
+
+// find is the place of a delivery in the view, or that of the next older one.
+function find(seq) {
+  let low = 0, high = view.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (view[middle].seq > seq) low = middle + 1;
+    else high = middle;
+  }
+  return low < view.length ? low : view.length - 1;
+}
+
+let newest = 0; // the newest delivery that was at the top of the view
+
+function tellFresh() {
+  const top = grid.scrollTop < height;
+  if (top) newest = view[0]?.seq ?? 0;
+  let fresh = 0;
+  while (!top && fresh < view.length && view[fresh].seq > newest) fresh++;
+  $("fresh").hidden = fresh === 0;
+  if (fresh) $("fresh-text").textContent = number.format(fresh) + " new";
+}
+
+function makeRow() {
+  const cells = {};
+  const row = h("div", { role: "row", class: "row" });
+  for (const name of ["time", "event", "tenant", "id", "verdict", "status", "duration"]) {
+    cells[name] = h("span", { role: "gridcell", class: "c-" + name });
+    row.append(cells[name]);
+  }
+  body.append(row);
+  return { row, cells, index: -1 };
+}
+
+function draw() {
+  const first = Math.max(0, Math.floor(grid.scrollTop / height) - spare);
+  const last = Math.min(view.length, first + rowsInView() + 2 * spare + 2);
+  while (pool.length < last - first) pool.push(makeRow());
+  const seen = new Set();
+  for (let index = first; index < last; index++) {
+    const entry = pool[index % pool.length];
+    seen.add(entry);
+    fill(entry, index, view[index]);
+  }
+  for (const entry of pool) {
+    if (!seen.has(entry) && entry.index >= 0) {
+      entry.index = -1;
+      entry.item = undefined;
+      entry.row.hidden = true;
+      entry.row.removeAttribute("id");
+    }
+  }
+  const here = selected && view[find(selected.seq)] === selected;
+  if (here && document.getElementById("row-" + selected.seq)) grid.setAttribute("aria-activedescendant", "row-" + selected.seq);
+  else grid.removeAttribute("aria-activedescendant");
+}
+
+function fill(entry, index, item) {
+  const { row, cells } = entry;
+  if (entry.index !== index) {
+    entry.index = index;
+    row.hidden = false;
+    row.style.transform = `translateY(${index * height}px)`;
+    row.setAttribute("aria-rowindex", index + 2);
+    row.classList.toggle("odd", index % 2 === 1);
+  }
+  row.setAttribute("aria-selected", item === selected);
+  if (entry.item === item && entry.version === item.version) return;
+  row.classList.toggle("arrived", entry.item !== item && Date.now() - item.shown < 300);
+  entry.item = item;
+  entry.version = item.version;
+  row.id = "row-" + item.seq;
+  cells.time.textContent = clock(item.time);
+  cells.time.title = date(item.time);
+  cells.event.textContent = visible(item.event) || "(no name)";
+  cells.event.title = visible(item.event);
+  cells.tenant.textContent = visible(item.tenant);
+  cells.tenant.title = visible(item.tenant);
+  cells.id.replaceChildren(h("span", { class: "mono" }, visible(item.eventId) || "–"), item.duplicate && duplicate() || "");
+  cells.id.title = visible(item.eventId);
+  cells.verdict.replaceChildren(badge(item.verdict));
+  cells.status.replaceChildren(status(item));
+  cells.duration.textContent = item.status ? duration(item.durationMs) : "–";
+}
+
+function duplicate() {
+  return h("span", { class: "twin", title: "This __id came before" }, icon("duplicate"), h("span", { class: "hidden" }, "duplicate"));
+}
+
+export function badge(verdict) {
+  return h("span", { class: "badge v-" + verdict }, icon(verdict), verdict);
+}
+
+export function status(item) {
+  if (item.status) return h("span", { class: "status " + (item.status < 300 && item.status >= 200 ? "good" : "bad") }, String(item.status));
+  if (item.failed) return h("span", { class: "status bad" }, "failed");
+  return h("span", { class: "status none", title: item.forwarded ? "Waiting for the answer" : "Not forwarded" }, item.forwarded ? "…" : "–");
+}
+
+export function select(item, { quiet = false } = {}) {
+  selected = item;
+  if (item && matches(item)) {
+    const index = find(item.seq), top = index * height, room = grid.clientHeight - headHeight();
+    if (top < grid.scrollTop) grid.scrollTop = top;
+    else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
+  }
+  draw();
+  if (!quiet) onSelect(item);
+}
+
+// move selects the delivery n rows further down.
+export function move(n) {
+  if (!view.length) return;
+  const at = selected ? find(selected.seq) : -1;
+  const index = selected && view[at] !== selected ? at : at + n; // the selected one isn't in view: begin near it
+  select(view[Math.min(view.length - 1, Math.max(0, index))]);
+}
+
+export const movePage = (n) => move(n * rowsInView());
+export const filtered = () => Boolean(filter.text || filter.event || filter.verdicts.size);
