@@ -44,22 +44,23 @@ type detail struct {
 const maxSame = 20
 
 func (i *Inspector) serveRecord(w http.ResponseWriter, _ *http.Request, e *entry) {
+	hide := i.hider()
 	d := detail{
-		item: i.item(e), Headers: i.headers(e), Omitted: e.Omitted,
-		ForwardURL: i.url(e.ForwardURL), Answer: i.hide(strings.ToValidUTF8(e.Answer, "\uFFFD")), Error: i.hide(e.Error),
+		item: newItem(e, hide), Headers: i.headers(e), Omitted: e.Omitted,
+		ForwardURL: i.url(e.ForwardURL), Answer: hide(strings.ToValidUTF8(e.Answer, "\uFFFD")), Error: hide(e.Error),
 	}
 	for _, finding := range e.Findings {
-		d.Findings = append(d.Findings, i.hide(finding))
+		d.Findings = append(d.Findings, hide(finding))
 	}
 	if utf8.Valid(e.Body) {
-		d.Body = i.hide(string(e.Body))
+		d.Body = hide(string(e.Body))
 	} else {
-		d.BodyBase64 = []byte(i.hide(string(e.Body)))
+		d.BodyBase64 = []byte(hide(string(e.Body)))
 	}
 	if e.EventID != "" {
 		for _, other := range i.store.all() {
 			if other.EventID == e.EventID && other.seq != e.seq && len(d.Same) < maxSame {
-				d.Same = append(d.Same, i.item(other))
+				d.Same = append(d.Same, newItem(other, hide))
 			}
 		}
 	}

@@ -116,13 +116,14 @@ func TestReceiver%s(t *testing.T) {
 `
 
 func (i *Inspector) goTest(e *entry) string {
+	event := i.hide(e.Event)
 	name := strings.Map(func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
 			return c
 		}
 		return -1
-	}, e.Event)
-	return fmt.Sprintf(goTest, cmp.Or(name, "Delivery"), goLiteral(i.hide(string(e.Body))), i.hide(e.Tenant), i.hide(e.Event))
+	}, event)
+	return fmt.Sprintf(goTest, cmp.Or(name[:min(len(name), 60)], "Delivery"), goLiteral(i.hide(string(e.Body))), i.hide(e.Tenant), event)
 }
 
 // goLiteral is a raw string if that holds the text to the byte and shows all of it, else a quoted one.

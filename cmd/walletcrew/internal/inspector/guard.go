@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-
-	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
 // tokenHeader carries the token that stands in the page. A page of another site can't read it, and couldn't set the header.
@@ -79,18 +77,23 @@ func ownPage(r *http.Request) bool {
 	return false
 }
 
-// hide replaces the secrets that stand in a text.
-func (i *Inspector) hide(text string) string {
-	if i.options.Secrets == nil {
-		return text
-	}
-	for _, secret := range i.options.Secrets() {
-		if secret != "" {
-			text = strings.ReplaceAll(text, string(secret), walletcrew.Secret("").String())
+// hider returns a function that replaces the secrets of this moment in a text.
+func (i *Inspector) hider() func(string) string {
+	var pairs []string
+	if i.options.Secrets != nil {
+		for _, secret := range i.options.Secrets() {
+			if secret != "" {
+				pairs = append(pairs, string(secret), secret.String())
+			}
 		}
 	}
-	return text
+	if len(pairs) == 0 {
+		return func(text string) string { return text }
+	}
+	return strings.NewReplacer(pairs...).Replace
 }
+
+func (i *Inspector) hide(text string) string { return i.hider()(text) }
 
 // hidden are headers that carry credentials. The platform sends none of them; a tunnel or a proxy of the user's may.
 var hidden = map[string]bool{

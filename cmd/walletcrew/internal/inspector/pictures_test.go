@@ -1,11 +1,17 @@
 package inspector
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,26 +73,72 @@ func TestPictures(t *testing.T) {
 	empty := open(t, Options{Mode: Dev, ForwardTo: serviceURL, Endpoint: "http://127.0.0.1:4041/webhooks"})
 	last := full.store.List(3)[2].ID
 
-	shot := func(name, theme, url string, width, height int64, steps ...chromedp.Action[chromedp.Void]) {
+	take := func(name, theme, url string, width, height int64, steps ...chromedp.Action[chromedp.Void]) {
 		b.do(chromedp.EmulateViewport(width, height))
 		b.media("prefers-color-scheme", theme, "prefers-reduced-motion", "reduce")
 		b.open(url)
 		b.do(chromedp.Sleep(500 * time.Millisecond)) // the plots
 		b.do(steps...)
 		b.do(chromedp.Sleep(300 * time.Millisecond))
-		png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(*pictures, name+".png"), png, 0o644)) //nolint:gosec // a picture for everybody
+		require.NoError(t, os.WriteFile(filepath.Join(*pictures, name+".png"), smaller(t, shot), 0o644)) //nolint:gosec // a picture for everybody
 	}
-	shot("inspector-empty", "light", empty.url, 1280, 800)
-	shot("inspector-list", "light", full.url, 1280, 800)
-	shot("inspector-detail", "light", full.url+"/#/delivery/"+last, 1280, 800)
-	shot("inspector-dark", "dark", full.url+"/#/delivery/"+last, 1280, 800)
-	shot("inspector-forged", "light", full.url+"/#/delivery/"+forged, 1280, 800)
-	shot("inspector-webhooks", "light", full.url+"/#/webhooks", 1280, 800)
-	shot("inspector-narrow", "light", full.url, 420, 800)
-	shot("inspector-narrow-detail", "dark", full.url+"/#/delivery/"+forged, 420, 800)
-	shot("inspector-editor", "light", full.url+"/#/delivery/"+last, 1280, 800, chromedp.Click("#a-edit"))
-	shot("inspector-help", "dark", full.url, 1280, 800, chromedp.Click("#help"))
-	shot("inspector-filtered", "dark", full.url, 1280, 800, chromedp.Click(`.chip.v-forged`))
+	take("inspector-empty", "light", empty.url, 1280, 800)
+	take("inspector-list", "light", full.url, 1280, 800)
+	take("inspector-detail", "light", full.url+"/#/delivery/"+last, 1280, 800)
+	take("inspector-dark", "dark", full.url+"/#/delivery/"+last, 1280, 800)
+	take("inspector-forged", "light", full.url+"/#/delivery/"+forged, 1280, 800)
+	take("inspector-webhooks", "light", full.url+"/#/webhooks", 1280, 800)
+	take("inspector-narrow", "light", full.url, 420, 800)
+	take("inspector-narrow-detail", "dark", full.url+"/#/delivery/"+forged, 420, 800)
+	take("inspector-editor", "light", full.url+"/#/delivery/"+last, 1280, 800, chromedp.Click("#a-edit"))
+	take("inspector-help", "dark", full.url, 1280, 800, chromedp.Click("#help"))
+	take("inspector-filtered", "dark", full.url, 1280, 800, chromedp.Click(`.chip.v-forged`))
+}
+
+// distance is the largest difference of a channel, 0 to 255.
+func distance(a, b color.Color) int {
+	r1, g1, b1, _ := a.RGBA()
+	r2, g2, b2, _ := b.RGBA()
+	return max(abs(r1, r2), abs(g1, g2), abs(b1, b2))
+}
+
+func abs(a, b uint32) int { return int(max(a, b)-min(a, b)) >> 8 }
+
+// smaller writes a picture with 256 colours; a page has few more.
+func smaller(t *testing.T, shot []byte) []byte {
+	t.Helper()
+	full, err := png.Decode(bytes.NewReader(shot))
+	require.NoError(t, err)
+	count := map[color.Color]int{}
+	bounds := full.Bounds()
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			count[full.At(x, y)]++
+		}
+	}
+	colors := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int { return count[b] - count[a] })
+	var palette color.Palette
+	for apart := 0; len(palette) == 0 || len(palette) > 256; apart += 4 { // no colour is further than that from its own
+		palette = palette[:0]
+		for _, c := range colors {
+			if len(palette) == 0 || distance(c, palette[palette.Index(c)]) > apart {
+				palette = append(palette, c)
+			}
+		}
+	}
+	nearest := map[color.Color]uint8{}
+	for _, c := range colors {
+		nearest[c] = uint8(palette.Index(c)) //nolint:gosec // below 256
+	}
+	reduced := image.NewPaletted(bounds, palette)
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			reduced.SetColorIndex(x, y, nearest[full.At(x, y)])
+		}
+	}
+	var out bytes.Buffer
+	require.NoError(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, reduced))
+	return out.Bytes()
 }

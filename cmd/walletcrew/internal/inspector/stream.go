@@ -33,9 +33,9 @@ type item struct {
 	Size       int     `json:"size"`
 }
 
-func (i *Inspector) item(e *entry) item {
+func newItem(e *entry, hide func(string) string) item {
 	return item{
-		Seq: e.seq, ID: e.ID, Time: e.Time.UnixMilli(), Event: i.hide(e.Event), Tenant: i.hide(e.Tenant), EventID: i.hide(e.EventID),
+		Seq: e.seq, ID: e.ID, Time: e.Time.UnixMilli(), Event: hide(e.Event), Tenant: hide(e.Tenant), EventID: hide(e.EventID),
 		Verdict: e.Verdict, Duplicate: e.Duplicate, Forwarded: e.ForwardURL != "", Status: e.Status,
 		DurationMs: float64(e.Duration.Microseconds()) / 1000, Failed: e.Error != "", Size: len(e.Body),
 	}
@@ -117,11 +117,12 @@ func (i *Inspector) after(r *http.Request) uint64 {
 // messages are one or more events; only the last has an id, since the entries stand in the order of arrival and not of change.
 func (i *Inspector) messages(entries []*entry, revision, oldest uint64) (string, error) {
 	var b strings.Builder
+	hide := i.hider()
 	for {
 		n := min(len(entries), streamItems)
 		m := message{Instance: i.instance, Oldest: oldest, Items: make([]item, 0, n)}
 		for _, e := range entries[:n] {
-			m.Items = append(m.Items, i.item(e))
+			m.Items = append(m.Items, newItem(e, hide))
 		}
 		entries = entries[n:]
 		if len(entries) == 0 {

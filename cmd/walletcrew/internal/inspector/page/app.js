@@ -141,7 +141,7 @@ function command(text) {
 }
 
 function waiting() {
-  const event = settings.events[0] ?? "Pass:Installed", dev = settings.mode === "dev";
+  const event = settings.events.find((name) => name === "Pass:Installed") ?? settings.events[0] ?? "Pass:Installed", dev = settings.mode === "dev";
   const steps = [];
   if (dev) {
     steps.push(h("li", {}, h("p", {}, "Send yourself one: ", h("button", { type: "button", class: "primary", onclick: () => sendSample(event) }, "Send a sample"))),

@@ -98,7 +98,7 @@ function draw(same) {
 }
 
 const explained = {
-  verified: "The signature holds: it is the platform's, and these are its bytes.",
+  verified: "The signature matches: the body is as it was sent.",
   forged: "The signature does not match the body.",
   unsigned: "There is no signature. Anybody may have sent this.",
   malformed: "It can't be read.",
@@ -123,30 +123,25 @@ function fact(name, ...value) {
 
 function drawFacts(d) {
   $("d-facts").replaceChildren(
-    fact("Received", `${date(d.time)} `, h("span", { class: "strong" }, clock(d.time))),
-    fact("Tenant", visible(d.tenant) || "–"),
     fact("__id", h("span", { class: "mono" }, visible(d.eventId) || "–"), d.eventId ? h("span", { class: "note" }, d.duplicate ? "came before" : "first") : ""),
-    fact("Delivery", h("span", { class: "mono" }, visible(d.id)), h("span", { class: "note" }, bytes(d.size))));
+    fact("Tenant", visible(d.tenant) || "–"),
+    fact("Received", `${date(d.time)} `, h("span", { class: "strong" }, clock(d.time))),
+    fact("Delivery", h("span", { class: "mono" }, visible(d.id))));
 }
 
 function drawService(d) {
-  const parts = [];
   if (!d.forwardUrl && !d.status && !d.error) {
-    parts.push(h("p", { class: "note" }, "Not forwarded."));
-  } else {
-    const line = h("p", { class: "answered" });
-    if (d.status) line.append("Answered ", status(d), ` in ${duration(d.durationMs)}`);
-    else if (d.error) line.append(status(d), " ", sentence(visible(d.error)));
-    else line.append("Waiting for its answer");
-    if (d.status && d.error) line.append(". ", sentence(visible(d.error)));
-    parts.push(line, h("p", { class: "mono note target" }, icon("arrow"), visible(d.forwardUrl)));
-    if (d.status) {
-      const text = h("pre", { class: "code short", tabindex: "0", role: "region", "aria-label": "Answer" });
-      addVisible(text, d.answer);
-      parts.push(d.answer ? text : h("p", { class: "note" }, "The answer has no body."));
-    }
+    $("d-service").replaceChildren(h("p", { class: "note" }, "Not forwarded."));
+    return;
   }
-  $("d-service").replaceChildren(...parts);
+  const line = h("p", { class: "answered" });
+  if (d.status) line.append("Answered ", status(d), ` in ${duration(d.durationMs)}${d.answer ? "" : ", without a body"}`);
+  else line.append(status(d), d.error ? "" : "Waiting for its answer");
+  if (d.error) line.append(h("span", {}, sentence(visible(d.error))));
+  line.append(h("span", { class: "mono note target" }, icon("arrow"), visible(d.forwardUrl)));
+  const text = h("pre", { class: "code short", tabindex: "0", role: "region", "aria-label": "Answer" });
+  addVisible(text, d.answer);
+  $("d-service").replaceChildren(line, d.answer ? text : "");
 }
 
 function drawSame(d) {

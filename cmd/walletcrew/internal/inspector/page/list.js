@@ -118,7 +118,7 @@ function fill(entry, index, item) {
   entry.item = item;
   entry.version = item.version;
   row.id = "row-" + item.seq;
-  cells.time.textContent = clock(item.time);
+  cells.time.replaceChildren(clock(item.time, false), h("span", { class: "ms" }, clock(item.time).slice(8)));
   cells.time.title = date(item.time);
   cells.event.textContent = visible(item.event) || "(no name)";
   cells.event.title = visible(item.event);

@@ -46,9 +46,10 @@ function summary({ all }, seconds) {
 }
 
 export function draw() {
+  if ($("plots").hidden !== !items.length) $("plots").hidden = !items.length;
   if (!$("plots").open) {
     const seconds = Number($("range").value);
-    $("plot-summary").textContent = summary(collect(seconds, 1), seconds);
+    $("plot-summary").textContent = summary(collect(seconds, 60), seconds);
     return;
   }
   const width = Math.max(160, $("plot-count").clientWidth), height = Math.max(60, $("plot-count").clientHeight);

@@ -26,7 +26,7 @@ function nothing() {
 
 function table(webhooks) {
   return h("table", {},
-    h("thead", {}, h("tr", {}, ...["Endpoint", "Events", "Id", "Enabled"].map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ...["Endpoint", "Events", "ID", "Enabled"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, ...webhooks.map(row)));
 }
 
