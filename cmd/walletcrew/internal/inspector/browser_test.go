@@ -2,13 +2,22 @@ package inspector
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,14 +30,35 @@ func missing(t testing.TB, what string) {
 	t.Skipf("%s is missing", what)
 }
 
-// A tab is one of a browser of its own.
+// One browser serves all tests; each has a tab in a profile of its own.
+var chromium struct {
+	once   sync.Once
+	ctx    context.Context
+	cancel context.CancelFunc
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if chromium.cancel != nil {
+		chromium.cancel()
+	}
+	os.Exit(code)
+}
+
+// A tab is a page in the browser.
 type tab struct {
 	t   testing.TB
 	ctx context.Context
+
+	mu       sync.Mutex
+	requests []string // addresses
+	errors   []string // of scripts, and what the page's policy refused
 }
 
-// browse starts Chromium, or skips the test. WALLETCREW_TEST_CHROMIUM says where it is, if not in PATH. A browser that is asked for
-// nothing is on no machine's network: it knows no name but localhost.
+// browse opens a tab, or skips the test. WALLETCREW_TEST_CHROMIUM says where Chromium is, if not in PATH. The browser knows no name but
+// localhost, and rebound.test, which is this machine's too, as after DNS rebinding.
 func browse(t testing.TB) *tab {
 	t.Helper()
 	path := os.Getenv("WALLETCREW_TEST_CHROMIUM")
@@ -40,16 +70,56 @@ func browse(t testing.TB) *tab {
 	if path == "" {
 		missing(t, "Chromium")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1440, 900),
-		chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"))
-	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
+	chromium.once.Do(func() {
+		options := append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1440, 900),
+			chromedp.Flag("disable-dev-shm-usage", true),
+			chromedp.Flag("host-resolver-rules", "MAP rebound.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"))
+		allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, cancel := chromedp.NewContext(allocator)
+		chromium.ctx, chromium.cancel = ctx, func() { cancel(); stop() }
+		chromium.err = chromedp.Do(ctx)
+	})
+	require.NoError(t, chromium.err, "Chromium doesn't start")
+	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	require.NoError(t, chromedp.Do(ctx), "Chromium doesn't start")
-	return &tab{t, ctx}
+	b := &tab{t: t, ctx: ctx}
+	require.NoError(t, chromedp.Listen(ctx, b.listen))
+	b.do(chromedp.EmulateViewport(1440, 900))
+	for _, enable := range []func() error{
+		func() error { _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); return err },
+		func() error { _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); return err },
+	} {
+		require.NoError(t, enable())
+	}
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		assert.Empty(t, b.errors, "the page reports no errors")
+	})
+	return b
+}
+
+func (b *tab) listen(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		b.requests = append(b.requests, e.Request.URL)
+	case *runtime.EventExceptionThrown:
+		b.errors = append(b.errors, fmt.Sprintf("%+v", e.ExceptionDetails))
+	case *log.EventEntryAdded:
+		if e.Entry.Level == "error" {
+			b.errors = append(b.errors, e.Entry.Text+" "+e.Entry.URL)
+		}
+	}
+}
+
+// forgive forgets errors that the test has provoked.
+func (b *tab) forgive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.errors = nil
 }
 
 // patience is long, since the machine may be busy; nothing waits for it to pass.
@@ -77,8 +147,12 @@ func (b *tab) until(script, what string) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	// chromedp's own Poll makes functions from text, which the page's policy forbids.
-	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](
-		`new Promise((done) => { const look = () => { if (`+script+`) done(true); else setTimeout(look, 20); }; look(); })`, chromedp.EvalAwaitPromise))
+	wait := chromedp.Evaluate[bool](`new Promise((done) => { const look = () => { if (`+script+`) done(true); else setTimeout(look, 20); }; look(); })`,
+		chromedp.EvalAwaitPromise)
+	_, err := chromedp.Run(ctx, wait)
+	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "navigated") { // the page was loaded anew
+		_, err = chromedp.Run(ctx, wait)
+	}
 	require.NoError(b.t, err, "waiting until %s", what)
 }
 

@@ -74,7 +74,13 @@ function typed() {
   filter.text = $("search").value.trim().toLowerCase();
   applyFilter();
   clearTimeout(typing);
-  typing = setTimeout(async () => { if (await searchBodies()) applyFilter(); }, 120);
+  typing = setTimeout(moreMatches, filter.text ? 120 : 0); // the bodies are with the command
+}
+
+async function moreMatches() {
+  if (!await searchBodies()) return;
+  rows.refresh();
+  tell();
 }
 
 function clearFilter() {
@@ -144,7 +150,7 @@ function waiting() {
   const event = settings.events.find((name) => name === "Pass:Installed") ?? settings.events[0] ?? "Pass:Installed", dev = settings.mode === "dev";
   const steps = [];
   if (dev) {
-    steps.push(h("li", {}, h("p", {}, "Send yourself one: ", h("button", { type: "button", class: "primary", onclick: () => sendSample(event) }, "Send a sample"))),
+    steps.push(h("li", { class: "with-button" }, h("p", {}, "Send yourself one: ", h("button", { type: "button", class: "primary", onclick: () => sendSample(event) }, "Send a sample"))),
       h("li", {}, h("p", {}, "Or from a terminal:"), command(`walletcrew trigger ${event}`)));
   } else {
     steps.push(h("li", {}, h("p", {}, "Do something that sends an event, such as installing a pass.")),
@@ -298,7 +304,7 @@ onChange((added, changed) => {
   if (told && added.length) announce(added);
   if (!told && location.hash.startsWith("#/delivery/")) route();
   told = true;
-  if (filter.text && added.length) again ??= setTimeout(async () => { again = undefined; if (await searchBodies()) { rows.refresh(); tell(); } }, 1000);
+  if (filter.text && added.length) again ??= setTimeout(() => { again = undefined; moreMatches(); }, 1000);
 });
 
 const states = { live: "Live", wait: "Connecting", lost: "Disconnected: is the command still running?" };

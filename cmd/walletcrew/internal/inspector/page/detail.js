@@ -77,11 +77,13 @@ export function close() {
   loading?.abort();
   shown = undefined;
   $("detail").hidden = true;
+  $("split").classList.remove("open");
 }
 
 function draw(same) {
   const d = shown;
   $("detail").hidden = false;
+  $("split").classList.add("open");
   $("d-title").textContent = visible(d.event) || "(no event name)";
   $("d-badges").replaceChildren(badge(d.verdict), d.duplicate ? h("span", { class: "badge plain" }, icon("duplicate"), "duplicate") : "");
   drawVerdict(d);

@@ -16,8 +16,8 @@ export const list = { get selected() { return selected; }, get view() { return v
 
 export function start(handlers) {
   ({ onOpen, onSelect } = handlers);
-  grid.addEventListener("scroll", () => { draw(); tellFresh(); }, { passive: true });
-  new ResizeObserver(draw).observe(grid);
+  grid.addEventListener("scroll", () => { draw(); }, { passive: true });
+  new ResizeObserver(() => { measure(); draw(); }).observe(grid);
   body.addEventListener("click", (event) => {
     const entry = pool.find((p) => p.row === event.target.closest("[role=row]"));
     if (!entry?.item) return;
@@ -28,8 +28,10 @@ export function start(handlers) {
   $("fresh").addEventListener("click", () => { grid.scrollTop = 0; grid.focus({ preventScroll: true }); });
 }
 
-const headHeight = () => grid.querySelector(".head").offsetHeight;
-const rowsInView = () => Math.max(1, Math.floor((grid.clientHeight - headHeight()) / height));
+let room = 0; // for rows, in pixels
+
+const measure = () => { room = grid.clientHeight - grid.querySelector(".head").offsetHeight; };
+const rowsInView = () => Math.max(1, Math.floor(room / height));
 
 // refresh computes the view anew. A reader who has scrolled down stays where he is.
 export function refresh({ keep = true } = {}) {
@@ -44,7 +46,6 @@ export function refresh({ keep = true } = {}) {
     if (index >= 0) grid.scrollTop = index * height + offset;
   }
   draw();
-  tellFresh();
 }
 
 // find is the place of a delivery in the view, or that of the next older one.
@@ -60,8 +61,8 @@ function find(seq) {
 
 let newest = 0; // the newest delivery that was at the top of the view
 
-function tellFresh() {
-  const top = grid.scrollTop < height;
+function tellFresh(scrolled) {
+  const top = scrolled < height;
   if (top) newest = view[0]?.seq ?? 0;
   let fresh = 0;
   while (!top && fresh < view.length && view[fresh].seq > newest) fresh++;
@@ -76,12 +77,21 @@ function makeRow() {
     cells[name] = h("span", { role: "gridcell", class: "c-" + name });
     row.append(cells[name]);
   }
+  const id = h("span", { class: "mono" }), twin = duplicate(), mark = badge("verified"), answer = h("span");
+  cells.id.append(id, twin);
+  cells.verdict.append(mark);
+  cells.status.append(answer);
+  const day = document.createTextNode(""), ms = h("span", { class: "ms" });
+  cells.time.append(day, ms);
   body.append(row);
-  return { row, cells, index: -1 };
+  return { row, cells, day, ms, id, twin, mark, answer, verdict: "verified", index: -1 };
 }
 
+// draw reads from the document first, and then only writes: each change of mind costs a layout.
 function draw() {
-  const first = Math.max(0, Math.floor(grid.scrollTop / height) - spare);
+  const scrolled = grid.scrollTop;
+  tellFresh(scrolled);
+  const first = Math.max(0, Math.floor(scrolled / height) - spare);
   const last = Math.min(view.length, first + rowsInView() + 2 * spare + 2);
   while (pool.length < last - first) pool.push(makeRow());
   const seen = new Set();
@@ -96,10 +106,11 @@ function draw() {
       entry.item = undefined;
       entry.row.hidden = true;
       entry.row.removeAttribute("id");
+      entry.row.removeAttribute("aria-selected");
     }
   }
   const here = selected && view[find(selected.seq)] === selected;
-  if (here && document.getElementById("row-" + selected.seq)) grid.setAttribute("aria-activedescendant", "row-" + selected.seq);
+  if (here && pool.some((entry) => entry.item === selected)) grid.setAttribute("aria-activedescendant", "row-" + selected.seq);
   else grid.removeAttribute("aria-activedescendant");
 }
 
@@ -118,16 +129,23 @@ function fill(entry, index, item) {
   entry.item = item;
   entry.version = item.version;
   row.id = "row-" + item.seq;
-  cells.time.replaceChildren(clock(item.time, false), h("span", { class: "ms" }, clock(item.time).slice(8)));
+  const time = clock(item.time), event = visible(item.event), tenant = visible(item.tenant), id = visible(item.eventId);
+  entry.day.data = time.slice(0, 8);
+  entry.ms.textContent = time.slice(8);
   cells.time.title = date(item.time);
-  cells.event.textContent = visible(item.event) || "(no name)";
-  cells.event.title = visible(item.event);
-  cells.tenant.textContent = visible(item.tenant);
-  cells.tenant.title = visible(item.tenant);
-  cells.id.replaceChildren(h("span", { class: "mono" }, visible(item.eventId) || "–"), item.duplicate && duplicate() || "");
-  cells.id.title = visible(item.eventId);
-  cells.verdict.replaceChildren(badge(item.verdict));
-  cells.status.replaceChildren(status(item));
+  cells.event.textContent = event || "(no name)";
+  cells.event.title = event;
+  cells.tenant.textContent = cells.tenant.title = tenant;
+  entry.id.textContent = id || "–";
+  cells.id.title = id;
+  entry.twin.hidden = !item.duplicate;
+  if (entry.verdict !== item.verdict) { // an icon costs more than all the rest of a row
+    const mark = badge(item.verdict);
+    entry.mark.replaceWith(mark);
+    entry.mark = mark;
+    entry.verdict = item.verdict;
+  }
+  fillStatus(entry.answer, item);
   cells.duration.textContent = item.status ? duration(item.durationMs) : "–";
 }
 
@@ -139,16 +157,23 @@ export function badge(verdict) {
   return h("span", { class: "badge v-" + verdict }, icon(verdict), verdict);
 }
 
+function fillStatus(span, item) {
+  const good = item.status >= 200 && item.status < 300;
+  span.className = "status " + (good ? "good" : item.status || item.failed ? "bad" : "none");
+  span.textContent = item.status ? String(item.status) : item.failed ? "failed" : item.forwarded ? "…" : "–";
+  span.title = item.status || item.failed ? "" : item.forwarded ? "Waiting for the answer" : "Not forwarded";
+}
+
 export function status(item) {
-  if (item.status) return h("span", { class: "status " + (item.status < 300 && item.status >= 200 ? "good" : "bad") }, String(item.status));
-  if (item.failed) return h("span", { class: "status bad" }, "failed");
-  return h("span", { class: "status none", title: item.forwarded ? "Waiting for the answer" : "Not forwarded" }, item.forwarded ? "…" : "–");
+  const span = h("span");
+  fillStatus(span, item);
+  return span;
 }
 
 export function select(item, { quiet = false } = {}) {
   selected = item;
   if (item && matches(item)) {
-    const index = find(item.seq), top = index * height, room = grid.clientHeight - headHeight();
+    const index = find(item.seq), top = index * height;
     if (top < grid.scrollTop) grid.scrollTop = top;
     else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
   }
