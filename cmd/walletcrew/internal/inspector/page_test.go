@@ -143,6 +143,7 @@ func TestPageFilters(t *testing.T) {
 	b.key("upserted")
 	b.untilRows(4)
 	assert.Equal(t, "4 of 12", b.text("#count"))
+	b.untilText("#announce", "4 of 12 deliveries shown")
 	b.key(kb.Escape)
 	b.untilRows(12)
 	b.key("id-07")
@@ -366,7 +367,7 @@ func TestPageWith10000Deliveries(t *testing.T) {
 	b.key(kb.Escape)
 
 	b.do(chromedp.Evaluate[chromedp.Void](`void (document.querySelector("#grid").scrollTop = 100000)`))
-	middle := `[...document.querySelectorAll("#rows [role=row]:not([hidden])")].find((r) => r.getBoundingClientRect().top >= document.querySelector("#grid").getBoundingClientRect().top + 34).querySelector(".c-id").innerText.trim()`
+	middle := visibleRows + `.find((r) => r.getBoundingClientRect().top >= document.querySelector("#grid").getBoundingClientRect().top + 34)?.querySelector(".c-id").innerText.trim()`
 	const at = "id-07057" // 100,000 pixels are 2,941 rows and a bit; the one below
 	b.until(middle+` === "`+at+`"`, "the rows there are drawn")
 	add(10_000, 12_000)
@@ -565,8 +566,12 @@ func TestPageFitsANarrowWindow(t *testing.T) {
 			}
 		}
 	}
+	b.do(chromedp.EmulateViewport(1280, 800))
 	b.open(o.url + "/#/delivery/" + forged)
 	b.untilText("#d-title", ":")
+	b.until(`document.querySelector("#plots").offsetHeight > 100`, "the plots are there")
+	b.until(`(() => { const row = document.querySelector("#rows [aria-selected=true]"), grid = document.querySelector("#grid").getBoundingClientRect();
+		return row && row.getBoundingClientRect().bottom <= grid.bottom + 1 && row.getBoundingClientRect().top >= grid.top; })()`, "the row of what is open is in view")
 	b.click("#d-close")
 	b.until(`document.querySelector("#detail").hidden`, "it is closed")
 }

@@ -123,7 +123,7 @@ func smaller(t *testing.T, shot []byte) []byte {
 	for apart := 0; len(palette) == 0 || len(palette) > 256; apart += 4 { // no colour is further than that from its own
 		palette = palette[:0]
 		for _, c := range colors {
-			if len(palette) == 0 || distance(c, palette[palette.Index(c)]) > apart {
+			if len(palette) < 64 || distance(c, palette[palette.Index(c)]) > apart {
 				palette = append(palette, c)
 			}
 		}

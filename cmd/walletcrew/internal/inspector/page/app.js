@@ -63,9 +63,13 @@ function go(id) {
 
 // The filter.
 
+let counting;
+
 function applyFilter() {
   rows.refresh({ keep: false });
   tell();
+  clearTimeout(counting);
+  counting = setTimeout(() => { $("announce").textContent = `${list.view.length} of ${items.length} deliveries shown`; }, 800);
 }
 
 let typing;

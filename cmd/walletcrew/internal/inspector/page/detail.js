@@ -2,10 +2,11 @@
 
 import { $, addVisible, bytes, clock, date, duration, get, h, icon, post, sentence, toast, visible } from "./dom.js";
 import { badge, status } from "./list.js";
-import { format, pretty, tokens } from "./json.js";
+import { pretty, tokens } from "./json.js";
 import { byID } from "./store.js";
 
 const maxPieces = 20000; // larger bodies are shown without colours
+const maxShown = 1 << 20; // characters
 let shown; // what the command said of it
 let loading, go = () => {};
 
@@ -91,6 +92,7 @@ function draw(same) {
   drawService(d);
   drawSame(d);
   for (const id of ["a-replay", "a-edit", "a-duplicate", "a-tamper", "a-curl", "a-test"]) $(id).disabled = d.omitted;
+  $("a-download").hidden = $("d-body-download").hidden = d.omitted;
   $("a-download").href = path(d.id) + (d.bodyBase64 ? "/body" : "/event");
   $("d-body-download").href = path(d.id) + "/body";
   if (same) return; // its bytes don't change
@@ -142,7 +144,7 @@ function drawService(d) {
   if (d.error) line.append(h("span", {}, sentence(visible(d.error))));
   line.append(h("span", { class: "mono note target" }, icon("arrow"), visible(d.forwardUrl)));
   const text = h("pre", { class: "code short", tabindex: "0", role: "region", "aria-label": "Answer" });
-  addVisible(text, d.answer);
+  addVisible(text, d.answer.slice(0, maxShown));
   $("d-service").replaceChildren(line, d.answer ? text : "");
 }
 
@@ -177,6 +179,10 @@ function drawBody() {
     return say(`${bytes(d.size)}, not text`);
   }
   if (!d.body) return say("empty");
+  if (d.body.length > maxShown) {
+    say(`${bytes(d.size)}, of which this is the beginning`);
+    return addVisible(out, d.body.slice(0, maxShown));
+  }
   if (raw) return addVisible(out, d.body);
   const list = tokens(d.body);
   if (!list) {
@@ -184,7 +190,11 @@ function drawBody() {
     return addVisible(out, d.body);
   }
   const pieces = pretty(list);
-  if (pieces.length > maxPieces) return addVisible(out, format(d.body));
+  if (!pieces) {
+    say(`${bytes(d.size)}, too deep to indent`);
+    return addVisible(out, d.body);
+  }
+  if (pieces.length > maxPieces) return addVisible(out, pieces.map((p) => p.text).join(""));
   for (const piece of pieces) {
     const kind = piece.kind === "key" && piece.text.startsWith('"__') ? "meta" : piece.kind;
     addVisible(out, piece.text, kind);

@@ -106,6 +106,7 @@ let hiding;
 export function toast(text, { error = false, action } = {}) {
   const button = $("toast-action");
   $("toast-text").textContent = text;
+  $("announce").textContent = text; // a region that was hidden isn't always read
   $("toast").classList.toggle("bad", error);
   button.hidden = !action;
   button.textContent = action?.label ?? "";

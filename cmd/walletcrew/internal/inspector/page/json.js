@@ -30,29 +30,40 @@ export function tokens(text) {
 
 const maxIndent = 40; // deeper levels aren't indented further: a hostile body would grow with the square of its depth
 
-// pretty returns the pieces of the indented text: [{text, kind}], kind being undefined for marks and white space.
+const maxPretty = 1 << 20; // characters
+
+// pretty returns the pieces of the indented text: [{text, kind}], kind being undefined for marks and white space; null if it gets
+// too long.
 export function pretty(list) {
   const out = [];
-  let plain = "";
-  const line = (depth) => { plain += "\n" + "  ".repeat(Math.min(depth, maxIndent)); };
-  list.forEach((t, i) => {
+  let plain = "", size = 0;
+  const line = (depth) => {
+    const indent = 2 * Math.min(depth, maxIndent);
+    size += 1 + indent;
+    plain += "\n" + " ".repeat(indent);
+  };
+  for (let i = 0; i < list.length; i++) {
+    const t = list[i];
+    size += t.text.length + 1;
+    if (size > maxPretty) return null;
     const before = list[i - 1]?.text, opens = before === "{" || before === "[", closes = t.text === "}" || t.text === "]";
     if (closes ? !opens : opens || before === ",") line(t.depth);
     if (t.kind === "mark") {
       plain += t.text === ":" ? ": " : t.text;
-      return;
+      continue;
     }
     if (plain) out.push({ text: plain });
     plain = "";
     out.push({ text: t.text, kind: t.kind });
-  });
+  }
   if (plain) out.push({ text: plain });
   return out;
 }
 
+// format returns the indented text, or the text as it is where that can't be had.
 export function format(text) {
   const list = tokens(text);
-  return list ? pretty(list).map((p) => p.text).join("") : text;
+  return list && pretty(list)?.map((p) => p.text).join("") || text;
 }
 
 // withID returns the text with another "__id", or null if the outermost object has none that is a string.

@@ -17,7 +17,13 @@ export const list = { get selected() { return selected; }, get view() { return v
 export function start(handlers) {
   ({ onOpen, onSelect } = handlers);
   grid.addEventListener("scroll", () => { draw(); }, { passive: true });
-  new ResizeObserver(() => { measure(); draw(); }).observe(grid);
+  measure();
+  new ResizeObserver(() => {
+    const keep = selected && matches(selected) && inView(find(selected.seq)); // with the room as it was
+    measure();
+    if (keep) reveal(find(selected.seq));
+    draw();
+  }).observe(grid);
   body.addEventListener("click", (event) => {
     const entry = pool.find((p) => p.row === event.target.closest("[role=row]"));
     if (!entry?.item) return;
@@ -170,12 +176,18 @@ export function status(item) {
   return span;
 }
 
+const inView = (index) => index * height >= grid.scrollTop - 1 && (index + 1) * height <= grid.scrollTop + room + 1;
+
+function reveal(index) {
+  const top = index * height;
+  if (top < grid.scrollTop) grid.scrollTop = top;
+  else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
+}
+
 export function select(item, { quiet = false } = {}) {
   selected = item;
   if (item && matches(item)) {
-    const index = find(item.seq), top = index * height;
-    if (top < grid.scrollTop) grid.scrollTop = top;
-    else if (top + height > grid.scrollTop + room) grid.scrollTop = top + height - room;
+    reveal(find(item.seq));
   }
   draw();
   if (!quiet) onSelect(item);
