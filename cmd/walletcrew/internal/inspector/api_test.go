@@ -93,7 +93,7 @@ func TestAFullStoreComesInSeveralMessages(t *testing.T) {
 	items, _ := firstMessage(t, o, "")
 	require.Len(t, items, 10_000)
 	for n, item := range items {
-		require.Equal(t, uint64(n+1), item.Seq) //nolint:gosec // small numbers
+		require.Equal(t, uint64(n+1), item.Seq)
 	}
 }
 

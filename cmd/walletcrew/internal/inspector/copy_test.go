@@ -51,7 +51,7 @@ func TestTheCurlCommandSendsWhatCame(t *testing.T) {
 	directory := t.TempDir()
 	bodies := append([]string(nil), hostile...)
 	bodies = append(bodies, strings.Repeat("a", 300<<10), strings.Repeat("a'", 150<<10))
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(3, 4))
 	for range 20 {
 		var b strings.Builder
 		for range random.IntN(12) {
@@ -77,7 +77,7 @@ func TestTheCurlCommandSendsWhatCame(t *testing.T) {
 		o.store.Add(r)
 		command := o.curl(o.store.get(r.ID), r.ForwardURL)
 		assertHarmless(t, command)
-		run := exec.CommandContext(t.Context(), shells[n%len(shells)], "-s") //nolint:gosec // one of three
+		run := exec.CommandContext(t.Context(), shells[n%len(shells)], "-s")
 		run.Stdin = strings.NewReader(command)
 		run.Dir = directory
 		out, err := run.CombinedOutput()

@@ -9,7 +9,7 @@ import (
 )
 
 // tokenHeader carries the token that stands in the page. A page of another site can't read it, and couldn't set the header.
-const tokenHeader = "X-Walletcrew-Token"
+const tokenHeader = "X-Walletcrew-Token" //nolint:gosec // a header's name
 
 // policy lets the page load its own files and talk to its own server, and nothing else. Trusted types make the browser refuse every
 // way from text to markup, so that a slip in the script is an error and not a hole.

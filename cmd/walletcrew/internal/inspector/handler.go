@@ -144,7 +144,7 @@ func serveAsset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", kind)
-	_, _ = w.Write(content)
+	_, _ = w.Write(content) //nolint:gosec // an embedded file
 }
 
 // url is an address as it may be shown: without a password.

@@ -177,6 +177,53 @@ func TestPageFilters(t *testing.T) {
 	b.untilRows(14)
 }
 
+func TestPageSaysWhatToDoNext(t *testing.T) {
+	b, o := browse(t), open(t, Options{Endpoint: "http://127.0.0.1:4041/webhooks", Sample: func(event string) []byte { return []byte(`{"__id":"s","of":"` + event + `"}`) }})
+	b.open(o.url)
+	b.untilText("#empty", "walletcrew trigger Pass:Installed")
+	b.untilText("#empty", "http://127.0.0.1:4041/webhooks")
+	b.untilText("#empty", "walletcrew dev --forward-to")
+	assert.True(t, eval[bool](b, `document.querySelector("#plots").hidden`), "there is nothing to plot")
+	b.click("#empty button.primary")
+	untilCalled(t, o.fake, "send Pass:Installed acme from= sign=")
+	assert.Equal(t, []string{`{"__id":"s","of":"Pass:Installed"}`}, o.fake.sent)
+	b.untilText("#d-title", "Pass:Installed")
+	b.untilRows(1)
+
+	listen := open(t, Options{Mode: Listen, Endpoint: "https://example.com/hooks"})
+	b.open(listen.url)
+	b.untilText("#empty", "installing a pass")
+	b.untilText("#empty", "--to https://example.com/hooks")
+}
+
+func TestPagePlots(t *testing.T) {
+	b, o := browse(t), open(t, Options{})
+	for n, verdict := range []string{Verified, Verified, Forged, Unsigned, Malformed, Refused} {
+		r := delivery("Pass:Installed", passBody(fmt.Sprint(n), n))
+		r.Verdict, r.Time, r.Duration = verdict, time.Now().Add(-time.Duration(n)*40*time.Second), time.Duration(1+n)*100*time.Millisecond
+		o.store.Add(r)
+	}
+	b.open(o.url)
+	b.untilText("#plot-summary", "6 deliveries in the last 5 minutes, 1 forged, 1 unsigned, 1 malformed, 1 refused; your service: median 400 ms, slowest 600 ms")
+	bars := func(verdict string) int {
+		return eval[int](b, `document.querySelectorAll("#plot-count .f-`+verdict+`").length`)
+	}
+	for verdict, n := range map[string]int{Verified: 2, Forged: 1, Unsigned: 1, Malformed: 1, Refused: 1} {
+		assert.Equal(t, n, bars(verdict), verdict)
+	}
+	assert.Equal(t, 6, eval[int](b, `document.querySelectorAll("#plot-latency .median").length`))
+	assert.Contains(t, eval[string](b, `document.querySelector("#plot-latency").getAttribute("aria-label")`), "median 400 ms", "in words too")
+	b.do(chromedp.SetValue(chromedp.CSS("#range"), "60"), chromedp.Evaluate[chromedp.Void](`void document.querySelector("#range").dispatchEvent(new Event("change"))`))
+	b.untilText("#plot-summary", "in the last minute")
+	assert.Zero(t, bars(Refused), "it is older")
+	b.do(chromedp.SetValue(chromedp.CSS("#range"), "0"), chromedp.Evaluate[chromedp.Void](`void document.querySelector("#range").dispatchEvent(new Event("change"))`))
+	b.untilText("#plot-summary", "6 deliveries in the time since the first")
+	at := eval[[]float64](b, `(() => { const r = document.querySelector("#plot-count .f-refused").getBoundingClientRect(); return [r.x + r.width / 2, r.y + 1]; })()`)
+	b.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at[0], at[1]))
+	b.untilText("#count-readout", "1 refused")
+	b.untilText("#latency-readout", "median 600 ms")
+}
+
 func TestPageIsUsedByKeyboard(t *testing.T) {
 	b, o := browse(t), open(t, Options{})
 	for n := range 60 {

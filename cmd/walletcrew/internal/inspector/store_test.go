@@ -139,5 +139,5 @@ func TestTheStoreMayBeUsedFromManyGoroutines(t *testing.T) {
 	changed, _, oldest := store.since(0)
 	require.NotEmpty(t, changed)
 	assert.Equal(t, oldest, changed[0].seq)
-	assert.True(t, slices.IsSortedFunc(changed, func(a, b *entry) int { return int(a.seq) - int(b.seq) })) //nolint:gosec // small numbers
+	assert.True(t, slices.IsSortedFunc(changed, func(a, b *entry) int { return int(a.seq) - int(b.seq) }))
 }

@@ -1,4 +1,4 @@
-import { $, get, h, icon, number, post, settings, toast } from "./dom.js";
+import { $, get, h, icon, number, post, sentence, settings, toast, visible } from "./dom.js";
 import { byID, connect, filter, items, onChange, searchBodies, verdicts } from "./store.js";
 import * as rows from "./list.js";
 import * as detail from "./detail.js";
@@ -116,7 +116,7 @@ function addEvents(added) {
   for (const name of names) {
     if (known.size >= 200) return; // a sender can't fill the menu
     known.add(name);
-    const option = h("option", { value: name }, name);
+    const option = h("option", { value: name }, visible(name));
     const after = [...$("event").options].slice(1).find((o) => o.value > name);
     $("event").insertBefore(option, after ?? null);
   }
@@ -173,7 +173,7 @@ async function sendSample(event) {
     const answer = await post("/api/send", { event, tenant: settings.tenant, body, sign: "", fromID: "" });
     if (answer.id) go(answer.id);
   } catch (error) {
-    toast(error.message, { error: true });
+    toast(sentence(error.message), { error: true });
   }
 }
 
@@ -213,7 +213,7 @@ function key(event) {
   const inList = target === $("grid") || target === document.body;
   const run = {
     j: () => rows.move(1), k: () => rows.move(-1), "/": () => $("search").select(), "?": help,
-    r: () => detail.replay(list.selected), e: () => editSelected(),
+    r: () => !event.repeat && detail.replay(list.selected), e: () => editSelected(),
     ...(inList && {
       ArrowDown: () => rows.move(1), ArrowUp: () => rows.move(-1), PageDown: () => rows.movePage(1), PageUp: () => rows.movePage(-1),
       Home: () => rows.move(-Infinity), End: () => rows.move(Infinity),

@@ -12,18 +12,14 @@ let current; // what is drawn: {from, width, buckets}
 function collect(seconds, bars) {
   const now = Date.now();
   let span = seconds * 1000;
-  if (!span) span = Math.max(60000, items.length ? now - items[0].time : 0);
-  const width = span / bars, to = Math.ceil(now / width) * width, from = to - bars * width;
+  if (!span) span = items.reduce((most, item) => Math.max(most, now - item.time), 60000);
+  const width = span / (bars - 1), to = Math.ceil(now / width) * width, from = to - bars * width;
   const buckets = Array.from({ length: bars }, () => ({ total: 0, times: [] }));
   const all = { total: 0, times: [] };
-  for (let i = items.length - 1; i >= 0; i--) {
-    const item = items[i];
-    if (item.time < from) {
-      if (item.time < from - 60000) break; // they are nearly in the order of time
-      continue;
-    }
+  for (const item of items) {
+    if (item.time < from) continue;
     const bucket = buckets[Math.min(bars - 1, Math.floor((item.time - from) / width))];
-    for (const b of [bucket, all]) {
+    for (const b of item.time >= now - span ? [bucket, all] : [bucket]) { // the first bucket begins a little earlier
       b.total++;
       b[item.verdict] = (b[item.verdict] ?? 0) + 1;
       if (item.status) b.times.push(item.durationMs);
