@@ -1,8 +1,10 @@
 package inspector
 
 import (
+	"context"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -45,9 +47,18 @@ func TestAForeignHostIsRefused(t *testing.T) {
 
 func TestWhatDoesNotComeOverLoopbackIsRefused(t *testing.T) {
 	t.Parallel()
-	recorder := httptest.NewRecorder()
-	New(NewStore(0, 0), &fake{}, Options{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
-	assert.Equal(t, http.StatusForbidden, recorder.Code, "nobody knows where it came in")
+	status := func(ctx context.Context) int {
+		recorder := httptest.NewRecorder()
+		New(NewStore(0, 0), &fake{}, Options{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "http://localhost/", nil).WithContext(ctx))
+		return recorder.Code
+	}
+	at := func(ip string) context.Context {
+		return context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(ip), Port: 80})
+	}
+	assert.Equal(t, http.StatusForbidden, status(t.Context()), "nobody knows where it came in")
+	assert.Equal(t, http.StatusForbidden, status(at("10.1.2.3")), "the command listens on loopback only; if it doesn't, this still refuses")
+	assert.Equal(t, http.StatusOK, status(at("127.0.0.1")))
+	assert.Equal(t, http.StatusOK, status(at("::1")))
 }
 
 func TestWhatChangesSomethingNeedsTheToken(t *testing.T) {

@@ -450,7 +450,7 @@ const markup = `<img src=x onerror="pwned=1"><script>pwned=1</script>"'></textar
 
 func TestPageTakesADeliveryForText(t *testing.T) {
 	b, o := browse(t), open(t, Options{})
-	r := delivery(markup, `{"__id":"`+strings.ReplaceAll(markup, `"`, `\"`)+`","rtl":"\u202eexe.txt `+"\u202egpj.exe\"}")
+	r := delivery(markup+"\u202egpj.exe", `{"__id":"`+strings.ReplaceAll(markup, `"`, `\"`)+`","rtl":"\u202eexe.txt `+"\u202egpj.exe\"}")
 	r.Tenant, r.Answer, r.Error, r.Findings, r.EventID = markup, markup, markup, []string{markup, markup}, markup
 	r.ForwardURL = "http://localhost/" + markup
 	r.Header["X-"+markup] = []string{markup}
@@ -465,6 +465,7 @@ func TestPageTakesADeliveryForText(t *testing.T) {
 	o.fake.webhooks = []Webhook{{ID: markup, Endpoint: "https://example.com/" + markup, Description: markup, Events: []string{markup}}}
 	b.open(o.url)
 	b.untilRows(3)
+	assert.Contains(t, b.shown("event")[0], `\u{202e}gpj.exe`, "what can't be seen is shown")
 	assert.Equal(t, "refused", b.shown("verdict")[0], "a verdict that nobody knows is shown as the worst")
 	for _, id := range []string{r.ID, "same", "deep"} {
 		b.do(chromedp.Evaluate[chromedp.Void](`void (location.hash = "#/delivery/` + id + `")`))
