@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
 // firstMessage reads what a stream says first, until the event that has an id.
@@ -145,6 +147,19 @@ func TestADeliveryIsShownAsItCame(t *testing.T) {
 	assert.Equal(t, "acme", event["tenantId"])
 	assert.Equal(t, http.StatusConflict, o.request(t, http.MethodGet, "/api/records/binary/event", "", nil).StatusCode)
 	assert.Equal(t, http.StatusNotFound, o.request(t, http.MethodGet, "/api/records/none", "", nil).StatusCode)
+}
+
+func TestADownloadIsAnEventThatCanBeReplayed(t *testing.T) {
+	t.Parallel()
+	o := open(t, Options{})
+	r := delivery("Pass:Installed", `{ "__id":"one","passId":"<p&1>","name":"Zoë" }`)
+	o.store.Add(r)
+	var event walletcrew.Event
+	require.NoError(t, json.Unmarshal([]byte(bodyOf(t, o.request(t, http.MethodGet, "/api/records/"+r.ID+"/event", "", nil))), &event))
+	assert.Equal(t, string(r.Body), string(event.Raw), "to the byte")
+	assert.Equal(t, walletcrew.EventPassInstalled, event.Name)
+	assert.Equal(t, "acme", event.TenantID)
+	assert.True(t, r.Time.Equal(event.ReceivedAt))
 }
 
 func TestTheBodiesAreSearched(t *testing.T) {
