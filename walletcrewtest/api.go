@@ -148,7 +148,7 @@ func (s *Server) create(r *http.Request, body []byte) answer {
 	if len(invalid) > 0 {
 		return validationProblem(r, invalid)
 	}
-	w.ID, w.SignatureSecret = randomText(5), randomText(64)
+	w.ID, w.SignatureSecret = randomText(5), s.nextSecret()
 	for s.index(w.ID) >= 0 {
 		w.ID = randomText(5)
 	}

@@ -74,9 +74,10 @@ type Server struct {
 	background sync.WaitGroup // redeliveries
 
 	mu       sync.Mutex
-	webhooks []webhook // in order of creation
-	created  int       // number of the last one
-	delivery uint64    // number of the last one
+	secrets  []walletcrew.Secret // of the webhooks that are created next
+	webhooks []webhook           // in order of creation
+	created  int                 // number of the last one
+	delivery uint64              // number of the last one
 	faults   []Fault
 	requests []Request
 }
