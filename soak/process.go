@@ -121,6 +121,22 @@ func (p *process) signal(sig syscall.Signal, ends bool) {
 // kill is SIGKILL. It returns when the process is gone.
 func (p *process) kill() { p.stop(syscall.SIGKILL) }
 
+// killAll is kill for a process with children, and returns when these are gone as well: they hold what the next one needs.
+func (p *process) killAll() {
+	p.mu.Lock()
+	pids := children(p.cmd.Process.Pid)
+	p.mu.Unlock()
+	p.kill()
+	_ = until(context.Background(), patience, func(context.Context) error {
+		for _, pid := range pids {
+			if state, _ := stat(pid); state != "" && state != "Z" {
+				return fmt.Errorf("%d is still there", pid)
+			}
+		}
+		return nil
+	})
+}
+
 // stop sends sig and waits for the end.
 func (p *process) stop(sig syscall.Signal) {
 	p.signal(sig, true)
@@ -216,13 +232,13 @@ func stat(pid int) (state string, parent int) {
 }
 
 // killAtRandom kills the process and starts it again until ctx ends, and returns how often.
-func (p *process) killAtRandom(ctx context.Context, perSecond float64, random *rand.Rand) (kills int, err error) {
+func (p *process) killAtRandom(ctx context.Context, perSecond float64, random *rand.Rand, kill func(*process)) (kills int, err error) {
 	for {
 		wait := time.Duration(random.ExpFloat64() / perSecond * float64(time.Second))
 		if sleep(ctx, wait) != nil {
 			return kills, nil
 		}
-		p.kill()
+		kill(p)
 		kills++
 		_ = sleep(ctx, time.Duration(random.Int64N(int64(100*time.Millisecond))))
 		if err := p.start(); err != nil {
