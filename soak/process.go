@@ -109,6 +109,11 @@ func (p *process) signal(sig syscall.Signal, ends bool) {
 	pids := []int{p.cmd.Process.Pid}
 	if sig == syscall.SIGKILL { // PostgreSQL mustn't make another child between the look and the kill
 		_ = syscall.Kill(pids[0], syscall.SIGSTOP)
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if state, _ := stat(pids[0]); state == "T" || state == "Z" || state == "" {
+				break
+			}
+		}
 	}
 	if sig == syscall.SIGKILL || sig == syscall.SIGSTOP || sig == syscall.SIGCONT {
 		pids = append(pids, children(pids[0])...) // PostgreSQL's
@@ -123,6 +128,13 @@ func (p *process) kill() { p.stop(syscall.SIGKILL) }
 
 // killAll is kill for a process with children, and returns when these are gone as well: they hold what the next one needs.
 func (p *process) killAll() {
+	p.signal(syscall.SIGSTOP, false)
+	_ = until(context.Background(), patience, func(context.Context) error {
+		if !p.isStopped() {
+			return fmt.Errorf("%s doesn't stop", p.name)
+		}
+		return nil
+	})
 	p.mu.Lock()
 	pids := children(p.cmd.Process.Pid)
 	p.mu.Unlock()
