@@ -229,7 +229,7 @@ func (impatient) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 
 // pgxOnce is once with pgx.
 func (c role) pgxOnce(ctx context.Context, pool *pgxpool.Pool) (receiver.HandlerFunc, error) {
-	insert := "INSERT INTO " + c.Schema + ".effects (event_id) VALUES ($1)" //nolint:gosec // the schema's name is ours
+	insert := "INSERT INTO " + c.Schema + ".effects (event_id) VALUES ($1)"
 	if c.WithoutDeduper {
 		return func(ctx context.Context, e *walletcrew.Event) error {
 			_, err := pool.Exec(ctx, insert, e.ID)

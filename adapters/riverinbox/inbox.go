@@ -143,7 +143,7 @@ func (i *Inbox) Check(ctx context.Context) error {
 	errDone := errors.New("done")
 	err := i.db.inTx(ctx, func(tx transaction) error {
 		if err := tx.insert(ctx, Args{Name: "check", Body: []byte("{}")}); err != nil {
-			return fmt.Errorf("River can't take a job: run River's migrations, and see to the permissions of the database's user: %w", err)
+			return fmt.Errorf("no job can be inserted: run River's migrations, and see to the permissions of the database's user: %w", err)
 		}
 		row := deadRow{Name: "check", Body: []byte("{}"), Queued: time.Now()}
 		if err := i.insertDead(ctx, tx, row); err != nil {

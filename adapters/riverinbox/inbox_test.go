@@ -361,7 +361,8 @@ func TestADeadLetterIsRedrivenOnce(t *testing.T) {
 
 		other, err := k.inbox(pool, "mails")
 		require.NoError(t, err)
-		for range other.DeadLetters(t.Context()) {
+		for _, err := range other.DeadLetters(t.Context()) {
+			require.NoError(t, err)
 			t.Error("another inbox's dead letter")
 		}
 		_, err = other.DeadLetter(t.Context(), dead[2].ID)

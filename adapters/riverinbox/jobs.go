@@ -44,7 +44,7 @@ func affected(ctx context.Context, tx transaction, statement string, args ...any
 		n++
 	}
 	if err := found.Err(); err != nil {
-		return 0, fmt.Errorf("River's jobs: %w", err)
+		return 0, fmt.Errorf("the jobs of River: %w", err)
 	}
 	return n, nil
 }
