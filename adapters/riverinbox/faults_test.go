@@ -226,7 +226,6 @@ func TestABodyOfAMebibyteComesAsItWas(t *testing.T) {
 			return errors.New("boom")
 		}, riverinbox.WithTries(1))
 		eventually(t, "it dies", func() bool { return count(t, pool, deads) == 1 })
-		assert.Equal(t, len(body), len(got.Load().(string)))
 		assert.Zero(t, strings.Compare(body, got.Load().(string)), "to the byte") // a mebibyte is no message
 		for d, err := range inbox.DeadLetters(t.Context()) {
 			require.NoError(t, err)
