@@ -94,7 +94,7 @@ func (r *round) crash(ctx context.Context) error {
 		}
 		own := rand.New(rand.NewPCG(random.Uint64(), 0)) //nolint:gosec // not a secret
 		killers.Go(func() {
-			n, err := p.killAtRandom(during, r.killsPerSecond, own)
+			n, err := p.killAtRandom(during, r.killsPerSecond, own, (*process).kill)
 			mu.Lock()
 			defer mu.Unlock()
 			if kills[name] = n; err != nil {

@@ -6,7 +6,9 @@ replace (
 	github.com/thewalletcrew/walletcrew-go => ..
 	github.com/thewalletcrew/walletcrew-go/adapters/jetstream => ../adapters/jetstream
 	github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded => ../adapters/jetstream/embedded
+	github.com/thewalletcrew/walletcrew-go/adapters/pgxdedupe => ../adapters/pgxdedupe
 	github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe => ../adapters/redisdedupe
+	github.com/thewalletcrew/walletcrew-go/adapters/riverinbox => ../adapters/riverinbox
 	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe => ../adapters/sqldedupe
 )
 
@@ -14,10 +16,15 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats.go v1.55.0
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/riverqueue/river v0.51.2
+	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.51.2
+	github.com/riverqueue/river/rivertype v0.51.2
 	github.com/thewalletcrew/walletcrew-go v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/jetstream v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/jetstream/embedded v0.0.0
+	github.com/thewalletcrew/walletcrew-go/adapters/pgxdedupe v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe v0.0.0
+	github.com/thewalletcrew/walletcrew-go/adapters/riverinbox v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe v0.0.0
 )
 
@@ -33,11 +40,19 @@ require (
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/lib/pq v1.12.3 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
 	github.com/nats-io/jwt/v2 v2.8.2 // indirect
 	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/riverqueue/river/riverdriver v0.51.2 // indirect
+	github.com/riverqueue/river/riverdriver/riverdatabasesql v0.51.2 // indirect
+	github.com/riverqueue/river/rivershared v0.51.2 // indirect
+	github.com/tidwall/gjson v1.20.0 // indirect
+	github.com/tidwall/match v1.2.0 // indirect
+	github.com/tidwall/pretty v1.2.1 // indirect
+	github.com/tidwall/sjson v1.2.5 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect

@@ -31,7 +31,7 @@ type options struct {
 }
 
 var (
-	allScenarios = []string{"crash", "replicas", "outage"}
+	allScenarios = []string{"crash", "replicas", "outage", "river"}
 	allServers   = []string{"redis", "postgres", "nats", "embedded"}
 	allWays      = []string{"stopped", "killed", "hung"}
 	killable     = []string{"receiver", "worker", "stream"}
@@ -42,11 +42,11 @@ func main() {
 		os.Exit(play(text))
 	}
 	o := options{out: os.Stdout, fence: true}
-	scenarios := flag.String("scenario", "all", "what to run, with commas between: crash, replicas, outage")
+	scenarios := flag.String("scenario", "all", "what to run, with commas between: crash, replicas, outage, river")
 	short := flag.Bool("short", false, "one small round of each, within a minute; other flags change it")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often")
-	flag.IntVar(&o.events, "events", 0, "events a round; 0: 20,000 for crash, 50,000 for replicas")
-	flag.Float64Var(&o.killsPerSecond, "kills-per-second", 1, "crash: how often each process is killed, on average")
+	flag.IntVar(&o.events, "events", 0, "events a round; 0: 20,000 for crash and river, 50,000 for replicas")
+	flag.Float64Var(&o.killsPerSecond, "kills-per-second", 1, "crash, river: how often each process is killed, on average (PostgreSQL, in river: a fifth of that)")
 	kill := flag.String("kill", "receiver,worker", "crash: which processes are killed; also: stream")
 	flag.StringVar(&o.nats, "nats", "", "crash: the `URL` of a NATS server; empty: the embedded one, as a process of its own")
 	flag.StringVar(&o.postgres, "postgres", "postgres://postgres@"+env("WALLETCREW_TEST_POSTGRES", "127.0.0.1:5432")+"/test?sslmode=disable", "crash: the database's `URL`")
@@ -58,7 +58,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "of a round")
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64N(1e6), "of what is random; what the processes make of it differs from run to run") //nolint:gosec // not a secret
 	flag.StringVar(&o.dir, "dir", "", "`directory` for the servers' data and the processes' logs; empty: a temporary one")
-	flag.BoolVar(&o.broken, "broken", false, "take away what protects (InTx in crash, the deduper in replicas), to see that it is noticed")
+	flag.BoolVar(&o.broken, "broken", false, "take away what protects (InTx in crash and river, the deduper in replicas), to see that it is noticed")
 	flag.Parse()
 	if *short {
 		shorten()
@@ -166,6 +166,8 @@ func (o *options) one(ctx context.Context, round int, scenario, part string) boo
 		err = r.replicas(ctx)
 	case "outage":
 		err = r.outage(ctx, part)
+	case "river":
+		err = r.river(ctx)
 	}
 	return r.end(err)
 }

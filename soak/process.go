@@ -109,6 +109,11 @@ func (p *process) signal(sig syscall.Signal, ends bool) {
 	pids := []int{p.cmd.Process.Pid}
 	if sig == syscall.SIGKILL { // PostgreSQL mustn't make another child between the look and the kill
 		_ = syscall.Kill(pids[0], syscall.SIGSTOP)
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if state, _ := stat(pids[0]); state == "T" || state == "Z" || state == "" {
+				break
+			}
+		}
 	}
 	if sig == syscall.SIGKILL || sig == syscall.SIGSTOP || sig == syscall.SIGCONT {
 		pids = append(pids, children(pids[0])...) // PostgreSQL's
@@ -120,6 +125,29 @@ func (p *process) signal(sig syscall.Signal, ends bool) {
 
 // kill is SIGKILL. It returns when the process is gone.
 func (p *process) kill() { p.stop(syscall.SIGKILL) }
+
+// killAll is kill for a process with children, and returns when these are gone as well: they hold what the next one needs.
+func (p *process) killAll() {
+	p.signal(syscall.SIGSTOP, false)
+	_ = until(context.Background(), patience, func(context.Context) error {
+		if !p.isStopped() {
+			return fmt.Errorf("%s doesn't stop", p.name)
+		}
+		return nil
+	})
+	p.mu.Lock()
+	pids := children(p.cmd.Process.Pid)
+	p.mu.Unlock()
+	p.kill()
+	_ = until(context.Background(), patience, func(context.Context) error {
+		for _, pid := range pids {
+			if state, _ := stat(pid); state != "" && state != "Z" {
+				return fmt.Errorf("%d is still there", pid)
+			}
+		}
+		return nil
+	})
+}
 
 // stop sends sig and waits for the end.
 func (p *process) stop(sig syscall.Signal) {
@@ -216,13 +244,13 @@ func stat(pid int) (state string, parent int) {
 }
 
 // killAtRandom kills the process and starts it again until ctx ends, and returns how often.
-func (p *process) killAtRandom(ctx context.Context, perSecond float64, random *rand.Rand) (kills int, err error) {
+func (p *process) killAtRandom(ctx context.Context, perSecond float64, random *rand.Rand, kill func(*process)) (kills int, err error) {
 	for {
 		wait := time.Duration(random.ExpFloat64() / perSecond * float64(time.Second))
 		if sleep(ctx, wait) != nil {
 			return kills, nil
 		}
-		p.kill()
+		kill(p)
 		kills++
 		_ = sleep(ctx, time.Duration(random.Int64N(int64(100*time.Millisecond))))
 		if err := p.start(); err != nil {

@@ -34,9 +34,9 @@ const roleEnv = "WALLETCREW_SOAK_ROLE"
 
 // A role is what a process of ours does.
 type role struct {
-	Name     string // receiver, worker, stream
+	Name     string // receiver, worker, river, stream
 	Listen   string
-	Function string        // receiver: publish, once, count, append
+	Function string        // receiver: publish, inbox, once, count, append
 	Timeout  time.Duration // receiver: of the function
 	Until    string        // receiver: the key in Redis that ends the function count; empty: it ends at once
 
@@ -60,6 +60,8 @@ func play(text string) int {
 			err = c.receiver(ctx)
 		case "worker":
 			err = c.worker(ctx)
+		case "river":
+			err = c.river(ctx)
 		case "stream":
 			err = c.stream(ctx)
 		default:
@@ -111,6 +113,12 @@ func (c role) function(ctx context.Context) (receiver.HandlerFunc, []receiver.Ha
 			return nil, nil, err
 		}
 		return publisher.Handle, nil, nil
+	case "inbox":
+		inbox, _, err := c.inbox(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return inbox.Handle, nil, nil
 	case "once":
 		fn, err := c.once(ctx)
 		return fn, nil, err

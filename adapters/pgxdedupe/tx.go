@@ -42,7 +42,7 @@ func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
 		if err != nil {
 			return receiver.Temporary(err)
 		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // does nothing after Commit
+		defer rollback(ctx, tx) // does nothing after Commit
 		if !first {
 			return nil
 		}
@@ -74,11 +74,18 @@ func (d *Deduper) begin(ctx context.Context) (pgx.Tx, bool, error) {
 		if err == nil {
 			return tx, first, nil
 		}
-		_ = tx.Rollback(context.WithoutCancel(ctx))
+		rollback(ctx, tx)
 		if !hasCode(err, "40001", "40P01") || time.Since(began) > most || ctx.Err() != nil {
 			return nil, false, err
 		}
 	}
+}
+
+// rollback also does it when the function's time is up, but doesn't wait for ever: then it closes the connection.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = tx.Rollback(ctx)
 }
 
 // InTx records in your transaction that the event of the context is done, and reports whether it is the first to do so. If it is, make

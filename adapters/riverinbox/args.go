@@ -1,7 +1,9 @@
 package riverinbox
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"time"
@@ -19,7 +21,22 @@ type Args struct {
 	Received time.Time         `json:"received"`
 	Headers  map[string]string `json:"headers,omitempty"` // see receiver.Headers
 	Body     []byte            `json:"body"`
+
+	unread error // why the JSON isn't that of an event; Body is the JSON then
 }
+
+// UnmarshalJSON never fails: River would try what it can't read a thousand times, and tell nobody. The worker makes it a dead letter.
+func (a *Args) UnmarshalJSON(data []byte) error {
+	type plain Args
+	*a = Args{}
+	if err := json.Unmarshal(data, (*plain)(a)); err != nil {
+		*a = Args{Name: noName, Body: bytes.Clone(data), unread: fmt.Errorf("riverinbox: the job's arguments aren't an event's: %w", err)}
+	}
+	return nil
+}
+
+// noName can't be unescaped: a dead letter with it never becomes an event, if it is redriven.
+const noName = "%"
 
 // Kind is the kind of all jobs of this package: "walletcrew_event".
 func (Args) Kind() string { return "walletcrew_event" }
@@ -33,6 +50,9 @@ func argsOf(ctx context.Context, e *walletcrew.Event) Args {
 
 // event is the way back, with the context for the function.
 func (a Args) event(ctx context.Context) (context.Context, *walletcrew.Event, error) {
+	if a.unread != nil {
+		return ctx, nil, a.unread
+	}
 	name, err := url.PathUnescape(a.Name)
 	if err != nil {
 		return ctx, nil, fmt.Errorf("riverinbox: the job's name isn't escaped as it must be")

@@ -69,7 +69,7 @@ func (i *Inbox) insertDead(ctx context.Context, tx transaction, r deadRow) error
 		received = &r.Received
 	}
 	return tx.exec(ctx, "INSERT INTO "+i.table+" (inbox, "+deadColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-		i.name, r.Name, r.Tenant, r.Key, string(headers), r.Body, r.Reason, r.Tries, received, r.Queued)
+		i.name, r.Name, r.Tenant, r.Key, string(headers), append([]byte{}, r.Body...), r.Reason, r.Tries, received, r.Queued)
 }
 
 // dead returns the rows of a statement that ends in deadColumns, died_at and id.

@@ -43,7 +43,7 @@ const (
 var schemas atomic.Int64
 
 // emptyDatabase returns a pool whose connections use a schema of their own, which is empty.
-func emptyDatabase(t *testing.T) *pgxpool.Pool {
+func emptyDatabase(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	source := "postgres://postgres@" + cmp.Or(os.Getenv("WALLETCREW_TEST_POSTGRES"), "127.0.0.1:5432") + "/test?sslmode=disable"
 	schema := fmt.Sprintf("riverinbox_%d_%d_%d", os.Getpid(), time.Now().UnixNano(), schemas.Add(1))
@@ -66,7 +66,7 @@ func emptyDatabase(t *testing.T) *pgxpool.Pool {
 	return pool
 }
 
-func newDatabase(t *testing.T) *pgxpool.Pool {
+func newDatabase(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	pool := emptyDatabase(t)
 	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: quiet})
@@ -133,7 +133,7 @@ func (k kind) work(t *testing.T, pool *pgxpool.Pool, inbox *riverinbox.Inbox, fn
 	return stop
 }
 
-func newHandler(t *testing.T, fn receiver.HandlerFunc) http.Handler {
+func newHandler(t testing.TB, fn receiver.HandlerFunc) http.Handler {
 	t.Helper()
 	v, err := verifier.New(verifier.Static(secret))
 	require.NoError(t, err)

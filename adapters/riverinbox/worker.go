@@ -1,6 +1,7 @@
 package riverinbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,9 +9,13 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
@@ -21,6 +26,7 @@ const (
 	defaultTimeout = time.Minute // River's own
 	maxSnooze      = 30 * time.Second
 	buryTimeout    = 5 * time.Second
+	reviveEvery    = time.Minute
 )
 
 // A WorkerOption is passed to [Inbox.AddWorker].
@@ -44,8 +50,12 @@ func WithLogger(l *slog.Logger) WorkerOption { return func(w *worker) { w.logger
 // It also sets RescueStuckJobsAfter to twice the longest timeout and a minute, if it is zero: River's own is an hour, for which the event of a
 // worker that crashed would wait. If other workers of the client take longer, set it yourself, and longer.
 //
-// A client has one inbox's worker; use a client for each inbox. The errors: a nil or wrong argument, Workers that is nil, and a rescue
-// before the function's time is up.
+// One client of all that share River's tables, the leader, rescues stuck jobs, with its own RescueStuckJobsAfter. A leader without the inbox's
+// worker discards them: a hook that AddWorker adds to the configuration looks once a minute for jobs of the inbox that were discarded, and lets
+// them run again.
+//
+// A client has one inbox's worker; use a client for each inbox. The errors: a nil or wrong argument, Workers that is nil, a Schema that isn't
+// the inbox's, and a rescue before the function's time is up.
 func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ...WorkerOption) error {
 	w := &worker{inbox: i, fn: fn, tries: defaultTries, timeout: defaultTimeout}
 	for _, opt := range opts {
@@ -62,6 +72,8 @@ func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ..
 		return fmt.Errorf("riverinbox: AddWorker: WithTries(%d): it must be from 1 to %d", w.tries, maxTries)
 	case w.timeout < time.Millisecond:
 		return fmt.Errorf("riverinbox: AddWorker: WithTimeout(%v): it must be at least 1ms: did you mean %d*time.Second?", w.timeout, w.timeout)
+	case config.Schema != i.schema:
+		return fmt.Errorf("riverinbox: AddWorker: the config's Schema is %q, but the inbox puts its jobs into %q: set Schema, and WithRiverSchema, to the same", config.Schema, i.schema)
 	case config.RescueStuckJobsAfter != 0 && config.RescueStuckJobsAfter <= w.timeout:
 		return fmt.Errorf("riverinbox: AddWorker: RescueStuckJobsAfter is %v, and the function has %v: River would run it again while it runs", config.RescueStuckJobsAfter, w.timeout)
 	}
@@ -77,6 +89,11 @@ func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ..
 	if config.RescueStuckJobsAfter == 0 {
 		config.RescueStuckJobsAfter = 2*max(w.timeout, config.JobTimeout) + time.Minute
 	}
+	config.Hooks = append(slices.Clip(config.Hooks), river.HookMetricEmitFunc(func(ctx context.Context, m *rivertype.HookMetricEmitParams) {
+		if fetched, ok := m.Metric.(*rivertype.JobGetAvailableDurationMetric); ok && fetched.Queue == i.name {
+			w.revive(ctx)
+		}
+	}))
 	return nil
 }
 
@@ -87,6 +104,7 @@ type worker struct {
 	tries   int
 	timeout time.Duration
 	logger  *slog.Logger
+	revived atomic.Int64 // UnixNano
 }
 
 // Timeout implements river.Worker.
@@ -102,6 +120,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 		return w.bury(ctx, job, err)
 	}
 	err = call(func() error { return w.fn(ctx, e) })
+	if err != nil {
+		err = plainError{err}
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -113,6 +134,8 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 		return river.JobCancel(err)
 	case receiver.IsTemporary(err):
 		return river.JobSnooze(snoozeFor(job.Metadata))
+	case errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled): // the client stops: River takes no try for that
+		return err
 	case job.Attempt >= w.tries:
 		return w.bury(ctx, job, err)
 	}
@@ -128,17 +151,44 @@ func (w *worker) bury(ctx context.Context, job *river.Job[Args], reason error) e
 		Reason: oneLine(reason.Error()), Tries: min(job.Attempt, w.tries), Queued: job.CreatedAt,
 	}
 	err := w.inbox.db.inTx(ctx, func(tx transaction) error {
+		if err := w.inbox.hold(ctx, tx, job.ID, job.Attempt); err != nil {
+			return err
+		}
 		if err := w.inbox.insertDead(ctx, tx, row); err != nil {
 			return err
 		}
 		return tx.complete(ctx, job)
 	})
 	if err != nil {
-		return fmt.Errorf("riverinbox: the event can't be made a dead letter: %w (it failed with: %w)", err, reason)
+		return plainError{fmt.Errorf("riverinbox: the event can't be made a dead letter: %w (it failed with: %w)", err, reason)}
 	}
 	w.log(ctx, slog.LevelError, "riverinbox: the event is a dead letter", job, slog.String("error", row.Reason), slog.Int("tries", row.Tries))
 	return nil
 }
+
+// revive lets jobs of the inbox run again that a leader has discarded which doesn't know them. The inbox's own worker discards none.
+func (w *worker) revive(ctx context.Context) {
+	last, now := w.revived.Load(), time.Now().UnixNano()
+	if now-last < int64(reviveEvery) || !w.revived.CompareAndSwap(last, now) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, buryTimeout)
+	defer cancel()
+	n, err := w.inbox.revive(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, "riverinbox: can't look for discarded jobs", slog.String("inbox", w.inbox.name), slog.Any("error", err))
+	case n > 0:
+		cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, "riverinbox: jobs that another River client has discarded run again", slog.String("inbox", w.inbox.name), slog.Int("jobs", n))
+	}
+}
+
+// A plainError is an error whose text PostgreSQL takes: with \u0000 in it, River could store neither it nor the results of the jobs that it
+// stores together with it.
+type plainError struct{ error }
+
+func (e plainError) Error() string { return strings.ReplaceAll(e.error.Error(), "\x00", " ") }
+func (e plainError) Unwrap() error { return e.error }
 
 // snoozeFor returns how long a Temporary error waits: 1 s, doubled up to 30 s, and a little by chance. River counts the snoozes.
 func snoozeFor(metadata []byte) time.Duration {
@@ -161,9 +211,5 @@ func call(f func() error) (err error) {
 }
 
 func (w *worker) log(ctx context.Context, level slog.Level, message string, job *river.Job[Args], attrs ...slog.Attr) {
-	logger := w.logger
-	if logger == nil {
-		logger = slog.Default()
-	}
-	logger.LogAttrs(ctx, level, message, append([]slog.Attr{slog.Int64("job", job.ID), slog.String("inbox", w.inbox.name), slog.String("name", job.Args.Name), slog.String("key", job.Args.Key)}, attrs...)...)
+	cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, level, message, append([]slog.Attr{slog.Int64("job", job.ID), slog.String("inbox", w.inbox.name), slog.String("name", job.Args.Name), slog.String("key", job.Args.Key)}, attrs...)...)
 }
