@@ -455,7 +455,7 @@ func (p *plainReceiver) check(t *testing.T, url string, seed uint64, more ...wal
 	return report
 }
 
-func brokenRules(report *walletcrewtest.ReceiverReport) []string {
+func plantedFindings(report *walletcrewtest.ReceiverReport) []string {
 	var broken []string
 	for _, rule := range report.Rules {
 		if !rule.Passed && !rule.Skipped {
@@ -471,7 +471,7 @@ func TestACorrectReceiverByHandPasses(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			p, url := newPlainReceiver(t, "")
-			assert.Empty(t, brokenRules(p.check(t, url, seed+1)))
+			assert.Empty(t, plantedFindings(p.check(t, url, seed+1)))
 		})
 	}
 }
@@ -501,7 +501,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			p, url := newPlainReceiver(t, fault)
-			broken := brokenRules(p.check(t, url, 1))
+			broken := plantedFindings(p.check(t, url, 1))
 			assert.NotEmpty(t, broken, "TestReceiver doesn't find this fault")
 			t.Log(strings.Join(broken, "\n"))
 		})
