@@ -20,14 +20,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
 // slowBody is how long the receiver by hand waits for a body: more than one takes on a busy machine.
-const slowBody = 5 * time.Second
+const slowBody = 3 * time.Second
 
 const plantedSecret = "k7Qx2mVb9LpZr4TnYw8HcJd6Fg1Ae3Us5Ri0Ko7Bv2Nx9Mq4Zt6Py8Wl1Dh3Cj5E"
 
@@ -455,7 +454,9 @@ func (p *plainReceiver) check(t *testing.T, url string, seed uint64, more ...wal
 		walletcrewtest.WithRotation(p.rotate),
 	}, more...)
 	report, err := walletcrewtest.CheckReceiver(t.Context(), url, walletcrew.Secret(plantedSecret), opts...)
-	require.NoError(t, err)
+	if !assert.NoError(t, err) { // it isn't the test's goroutine
+		return &walletcrewtest.ReceiverReport{}
+	}
 	return report
 }
 
@@ -471,13 +472,14 @@ func plantedFindings(report *walletcrewtest.ReceiverReport) []string {
 
 func TestACorrectReceiverByHandPasses(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
+	var wg sync.WaitGroup
+	for seed := range uint64(2) {
+		wg.Go(func() {
 			p, url := newPlainReceiver(t, "")
-			assert.Empty(t, plantedFindings(p.check(t, url, seed+1)))
+			assert.Empty(t, plantedFindings(p.check(t, url, seed)), "seed %d", seed)
 		})
 	}
+	wg.Wait()
 }
 
 // plantedFaults don't hold what can't be seen from outside, or is no break of a rule: a body read without a limit and refused for its length
@@ -504,13 +506,15 @@ var plantedFaults = []string{
 
 func TestPlantedFaultsAreFound(t *testing.T) {
 	t.Parallel()
+	room := make(chan struct{}, 32) // they wait more than they work; subtests would be as many at once as there are processors
+	var wg sync.WaitGroup
 	for _, fault := range plantedFaults {
-		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
+		wg.Go(func() {
+			room <- struct{}{}
+			defer func() { <-room }()
 			p, url := newPlainReceiver(t, fault)
-			broken := plantedFindings(p.check(t, url, 1))
-			assert.NotEmpty(t, broken, "TestReceiver doesn't find this fault")
-			t.Log(strings.Join(broken, "\n"))
+			assert.NotEmpty(t, plantedFindings(p.check(t, url, 1)), "TestReceiver doesn't find the receiver with this fault: %s", fault)
 		})
 	}
+	wg.Wait()
 }
