@@ -143,6 +143,7 @@ var receiverRules = []receiverRule{
 	{name: "an event is lost when the receiver ends after its answer", need: needEffects, test: (*ruleRun).answeredEarly},
 	{name: "an event takes effect twice when it is delivered twice", need: always, test: (*ruleRun).duplicates},
 	{name: "an event takes effect twice, or is lost, when it is delivered twice at once", need: always, test: (*ruleRun).atOnce, alone: true},
+	{name: "anyone can make an event take effect again", need: needEffects, test: (*ruleRun).replayed},
 	{name: "an event is taken for another", need: always, test: (*ruleRun).similar},
 	{name: "an event takes effect twice when others come in between", need: always, test: (*ruleRun).outOfOrder},
 	{name: "an event takes effect twice when its answer is lost", need: always, test: (*ruleRun).lostAnswer},

@@ -170,6 +170,29 @@ func (r *ruleRun) dialCrowd(p parcel, size int) (wires []*wire, err error) {
 	return wires, err
 }
 
+// replayed: only the body is signed, so that another name or spelling in the headers doesn't make a captured delivery a new event. The
+// tenant stays: to a receiver whose tenants have secrets of their own, another tenant's event may have the same id.
+func (r *ruleRun) replayed() error {
+	for what, change := range inOrder(map[string]func(*parcel){
+		"its name in capitals":      func(p *parcel) { p.event = walletcrew.EventName(strings.ToUpper(string(p.event))) },
+		"its name in small letters": func(p *parcel) { p.event = walletcrew.EventName(strings.ToLower(string(p.event))) },
+		"its signature in capitals": func(p *parcel) { p.signature = strings.ToUpper(p.signature) },
+		"its signature in base64":   func(p *parcel) { p.signature = inBase64(p.signature) },
+	}) {
+		p := r.genuine()
+		if err := r.take(p, "a genuine delivery"); err != nil {
+			return err
+		}
+		again := p
+		change(&again)
+		_ = r.send(again) // accepted or refused: both are right
+		if err := r.effect(p.id, 1, "a delivery that comes again with "+what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // similar: two events are two, however alike.
 func (r *ruleRun) similar() error {
 	p := r.genuine()

@@ -221,6 +221,7 @@ const (
 	ruleEarly      = "an event is lost when the receiver ends after its answer"
 	ruleDuplicates = "an event takes effect twice when it is delivered twice"
 	ruleAtOnce     = "an event takes effect twice, or is lost, when it is delivered twice at once"
+	ruleReplayed   = "anyone can make an event take effect again"
 	ruleSimilar    = "an event is taken for another"
 	ruleOrder      = "an event takes effect twice when others come in between"
 	ruleLost       = "an event takes effect twice when its answer is lost"

@@ -216,14 +216,15 @@ func TestWithoutAnOptionItsRulesAreSkipped(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{
 		ruleEarly:     "it takes the option WithEffects",
+		ruleReplayed:  "it takes the option WithEffects",
 		ruleFails:     "it takes the option WithFailures",
 		ruleFailsOnce: "it takes the option WithFailures",
 		ruleRotation:  "it takes the option WithRotation",
 	}, skipped)
 	assert.Equal(t, []string{
 		ruleAll, ruleForge, ruleChange, ruleSuppress, ruleDecode, ruleUnpack, ruleHuge, ruleSlow, ruleEmpty, ruleCutOff, ruleMethods, ruleUnknown,
-		ruleJSON, ruleMalformed, ruleEarly, ruleDuplicates, ruleAtOnce, ruleSimilar, ruleOrder, ruleLost, ruleHangUp, ruleFails, ruleFailsOnce,
-		ruleRotation, ruleLeak,
+		ruleJSON, ruleMalformed, ruleEarly, ruleDuplicates, ruleAtOnce, ruleReplayed, ruleSimilar, ruleOrder, ruleLost, ruleHangUp, ruleFails,
+		ruleFailsOnce, ruleRotation, ruleLeak,
 	}, names, "always the same, in one order")
 }
 
