@@ -173,8 +173,15 @@ func ExampleWithSeed() {
 	fmt.Println(err)
 }
 
-// TestTheHandlerKeepsTheRules has a few seeds; WALLETCREW_TEST_SEEDS=1000 has a thousand.
+// TestTheHandlerKeepsTheRules has a few seeds; WALLETCREW_TEST_SEEDS=1000 has a thousand. It isn't parallel itself: other tests beside it
+// would take the machine's time, which the rules measure.
 func TestTheHandlerKeepsTheRules(t *testing.T) {
+	t.Run("the handler", theHandlerKeepsTheRules)
+	t.Run("plain", aReceiverThatIsNotMadeWithTheSDKKeepsTheRules)
+	t.Run("by hand", aCorrectReceiverByHandPasses)
+}
+
+func theHandlerKeepsTheRules(t *testing.T) {
 	t.Parallel()
 	seeds, timeout := 2, 4*time.Second
 	if n, err := strconv.Atoi(os.Getenv("WALLETCREW_TEST_SEEDS")); err == nil {
