@@ -26,7 +26,7 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
-// What README's section "Compared with others" says of the peers, in the versions of go.mod. A failure after an update means that a
+// What docs/compare.md says of the peers, in the versions of go.mod. A failure after an update means that a
 // peer has changed: change the table.
 
 func githubRequest(body []byte, signature string) *http.Request {
@@ -92,7 +92,7 @@ func standard(t *testing.T, key string, body []byte, h http.Header) error {
 func readme(t *testing.T, ok bool, what string) {
 	t.Helper()
 	if !ok {
-		t.Errorf("README says: %s", what)
+		t.Errorf("docs/compare.md says: %s", what)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 	t.Parallel()
 	constants, documented := declaredEvents(t)
 	require.NotEmpty(t, constants)
-	readme, err := os.ReadFile(root + "/README.md")
+	page, err := os.ReadFile(root + "/docs/receive.md")
 	require.NoError(t, err)
 	tests, err := os.ReadFile(root + "/events_test.go")
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 			}
 		}
 		has(tests, "walletcrew."+constant+":", "events_test.go: in TestEachKnownEventIsDecodedIntoItsType's table, or in knownEvents")
-		has(readme, "| `"+string(name)+"` | `*walletcrew."+typ+"` |", "README's table of events")
+		has(page, "| `"+string(name)+"` | `*walletcrew."+typ+"` |", "docs/receive.md's table of events")
 
 		full := reflect.New(reflect.TypeOf(e.Data).Elem())
 		fill(t, full.Elem())
