@@ -1,0 +1,5 @@
+//go:build !race
+
+package watermillbridge_test
+
+const raceDetector = false
