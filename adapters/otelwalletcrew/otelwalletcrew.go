@@ -27,6 +27,9 @@
 //   - [Telemetry.Process]: a CONSUMER span for each run of the worker's function, a child of the PRODUCER span, and linked to it.
 //   - [Telemetry.Client]: a CLIENT span for each call of the client, and within it one for each attempt.
 //
+// A span has no body. It has the text of an error, also of one that your function returned, cut to 1,000 bytes: keep what nobody may read
+// out of errors. What the sender chose is cut to 200 bytes.
+//
 // # Metrics
 //
 //   - messaging.process.duration, a histogram in seconds, of handlers and workers
