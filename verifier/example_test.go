@@ -437,6 +437,22 @@ func ExampleVerifier_Doubts() {
 	// Output: a secret begins or ends in white space, a line break or a quote: is that part of it?
 }
 
+// A Kubernetes Secret is a file, which often ends in a line break. Static takes a secret as it is: cut it where you read it.
+func ExampleStatic_file() {
+	file := exampleSecret + "\n" // os.ReadFile
+	for _, secret := range []walletcrew.Secret{file, walletcrew.Secret(strings.TrimSpace(string(file)))} {
+		v, err := verifier.New(verifier.Static(secret))
+		if err != nil {
+			log.Fatal(err)
+		}
+		h := receiver.NewHandler(v, func(context.Context, *walletcrew.Event) error { return nil }, receiver.WithLogger(slog.New(slog.DiscardHandler)))
+		deliver(h, walletcrew.EventPassInstalled, `{"__id":"e-1","passId":"p-1001"}`)
+	}
+	// Output:
+	// 401 Unauthorized
+	// 204 No Content
+}
+
 // measured counts look-ups around another source.
 type measured struct {
 	verifier.SecretSource

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,7 +84,8 @@ func watchOf(nc *nats.Conn) *watch {
 const publishTimeout = 5 * time.Second
 
 // NewPublisher returns a publisher, once it has seen that the server would take its events: it sends one that the server is bound
-// to refuse. The error is [ErrPermission] where the user may not publish, [ErrUnavailable] where nobody listens.
+// to refuse. The error is [ErrPermission] where the user may not publish, [ErrUnavailable] where nobody listens. It warns in the log if
+// the server or the stream can't take the largest events, see [StreamConfig].MaxBodyBytes.
 func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 	if stream == nil {
 		return nil, errors.New("jetstream: the stream is nil")
@@ -99,6 +101,13 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 			err = errors.New("the server ignores Nats-Expected-Stream")
 		}
 		return nil, stream.explain("publish to "+stream.cfg.Prefix+".>", seen, err)
+	}
+	if err := stream.roomFor(stream.cfg.Name, stream.maxMsgSize); err != nil {
+		logger := stream.cfg.Logger
+		if logger == nil {
+			logger = slog.Default()
+		}
+		logger.WarnContext(ctx, "jetstream: the largest events will get 503 each time they come", slog.Any("error", err))
 	}
 	return &Publisher{stream, watchOf(stream.nc)}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	neturl "net/url"
 	"slices"
 	"strconv"
@@ -22,7 +23,8 @@ type Stream struct {
 	js  jetstream.JetStream
 	cfg StreamConfig // with its defaults
 
-	maxAge time.Duration // for how long the server keeps an event; 0 is for ever
+	maxAge     time.Duration // for how long the server keeps an event; 0 is for ever
+	maxMsgSize int32         // of the stream; not positive is no limit
 }
 
 // StreamConfig says what a stream is called and holds. The zero value is a good one for a single server.
@@ -52,6 +54,13 @@ type StreamConfig struct {
 	// an event stays for this time, handled or not, and is then removed, also if nobody has asked for it; any number of consumers
 	// get each event. What a function fails at until then goes to the dead letters before it is removed, if these can be stored.
 	KeepFor time.Duration
+	// MaxBodyBytes is how large the largest body is, as in verifier.WithMaxBodyBytes. A server or stream that takes no message of this
+	// size and 4 KiB of headers is found at start, instead of by an event that gets 503 each time it comes: it is [ErrTooSmall]. 0:
+	// the verifier's default, 1 MiB; then it is a warning of [NewPublisher] in the log, since so large an event is rare and the
+	// default of a NATS server is a little too small for it.
+	MaxBodyBytes int64
+	// Logger is for that warning. Nil: slog.Default().
+	Logger *slog.Logger
 }
 
 // What can be wrong with a server or a stream. Use errors.Is.
@@ -70,6 +79,8 @@ var (
 	ErrStreamNotFound = errors.New("jetstream: there is no such stream")
 	// ErrStreamFull: the stream has reached its MaxBytes or MaxMsgs, or the account its limit, or the server's disk is full.
 	ErrStreamFull = errors.New("jetstream: there is no room (the stream's MaxBytes or MaxMsgs, which EnsureStream can raise; the account's limit; or the server's disk)")
+	// ErrTooSmall: the server's max_payload, or the stream's max_msg_size, is too small for [StreamConfig].MaxBodyBytes.
+	ErrTooSmall = errors.New("jetstream: the largest events are refused")
 	// ErrUnavailable: there is no connection, or no answer in time.
 	ErrUnavailable = errors.New("jetstream: the NATS server can't be reached")
 )
@@ -182,7 +193,7 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 		return nil, fmt.Errorf("jetstream: StreamConfig.Name %q: only letters, digits, '-' and '_' can be used", cfg.Name)
 	case slices.ContainsFunc(strings.Split(cfg.Prefix, "."), func(t string) bool { return !isWord(t) }):
 		return nil, fmt.Errorf("jetstream: StreamConfig.Prefix %q: only letters, digits, '-' and '_' can be used, and '.' between them", cfg.Prefix)
-	case cfg.Replicas < 0 || cfg.DuplicateWindow < 0 || cfg.MaxBytes < 0 || cfg.MaxMsgs < 0 || cfg.KeepFor < 0:
+	case cfg.MaxBodyBytes < 0 || cfg.Replicas < 0 || cfg.DuplicateWindow < 0 || cfg.MaxBytes < 0 || cfg.MaxMsgs < 0 || cfg.KeepFor < 0:
 		return nil, errors.New("jetstream: a number in StreamConfig is negative")
 	case tooShort(cfg.DuplicateWindow, leastOfServer):
 		return nil, fmt.Errorf("jetstream: StreamConfig.DuplicateWindow is %v, and the server takes %v at least: did you mean %d*time.Minute?", cfg.DuplicateWindow, leastOfServer, cfg.DuplicateWindow)
@@ -197,6 +208,9 @@ func newStream(nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	}
 	s := &Stream{nc: nc, js: js, cfg: cfg, maxAge: cfg.KeepFor}
 	if err := s.needVersion(2, 9, "JetStream's newer API"); err != nil {
+		return nil, err
+	}
+	if err := s.refuseSmall(cfg.Name, 0); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -303,9 +317,36 @@ func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) (have j
 		return have, fmt.Errorf("%w: %s: %s; change it (nats stream edit), or name another", ErrStreamConfig, want.Name, strings.Join(wrong, "; "))
 	}
 	if want.Name == s.cfg.Name {
-		s.maxAge = have.MaxAge
+		s.maxAge, s.maxMsgSize = have.MaxAge, have.MaxMsgSize
 	}
-	return have, nil
+	return have, s.refuseSmall(want.Name, have.MaxMsgSize)
+}
+
+const (
+	defaultMaxBody = 1 << 20 // the verifier's
+	headerRoom     = 4 << 10 // for a message's headers, and those of a dead letter
+)
+
+// refuseSmall returns what roomFor does if the program has said how large a body may be.
+func (s *Stream) refuseSmall(stream string, maxMsgSize int32) error {
+	if s.cfg.MaxBodyBytes == 0 {
+		return nil
+	}
+	return s.roomFor(stream, maxMsgSize)
+}
+
+// roomFor returns [ErrTooSmall] if the server, or the stream, takes no message as large as that of the largest event.
+func (s *Stream) roomFor(stream string, maxMsgSize int32) error {
+	body := cmp.Or(s.cfg.MaxBodyBytes, defaultMaxBody)
+	small := func(what, how string, have int64) error {
+		if have <= 0 || have >= body+headerRoom { // not positive: not connected, or no limit
+			return nil
+		}
+		return fmt.Errorf("%w: %s is %d bytes, and a body may have %d: set it to at least %d%s, or StreamConfig.MaxBodyBytes and "+
+			"verifier.WithMaxBodyBytes to at most %d", ErrTooSmall, what, have, body, body+headerRoom, how, max(have-headerRoom, 0))
+	}
+	return cmp.Or(small("the server's max_payload", "", s.nc.MaxPayload()),
+		small("the max_msg_size of stream "+stream, " (nats stream edit)", int64(maxMsgSize)))
 }
 
 // covers reports whether every subject that fits inner fits outer.

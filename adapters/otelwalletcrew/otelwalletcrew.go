@@ -27,6 +27,9 @@
 //   - [Telemetry.Process]: a CONSUMER span for each run of the worker's function, a child of the PRODUCER span, and linked to it.
 //   - [Telemetry.Client]: a CLIENT span for each call of the client, and within it one for each attempt.
 //
+// A span has no body. It has the text of an error, also of one that your function returned, cut to 1,000 bytes: keep what nobody may read
+// out of errors. What the sender chose is cut to 200 bytes.
+//
 // # Metrics
 //
 //   - messaging.process.duration, a histogram in seconds, of handlers and workers
@@ -42,6 +45,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -136,7 +140,7 @@ func (t *Telemetry) Handler(next http.Handler) http.Handler {
 			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("receive"))}
 		stranger := trace.SpanContextFromContext(traceContext.Extract(context.Background(), propagation.HeaderCarrier(r.Header)))
 		if stranger.IsValid() {
-			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: stranger}))
+			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: stranger.WithTraceState(trace.TraceState{})})) // which may be kilobytes
 		}
 		if trace.SpanContextFromContext(ctx).IsRemote() { // put there by a middleware from the request
 			opts = append(opts, trace.WithNewRoot())
@@ -185,6 +189,9 @@ func (t *Telemetry) measure(ctx context.Context, operation, destination, reason 
 
 // messageOf never has what is in the body.
 func messageOf(e *walletcrew.Event) []attribute.KeyValue {
+	if e == nil {
+		return nil
+	}
 	attrs := []attribute.KeyValue{semconv.MessagingMessageBodySize(len(e.Raw)), KeyTenant.String(short(e.TenantID))}
 	if e.ID != "" {
 		attrs = append(attrs, semconv.MessagingMessageID(short(e.ID)))
@@ -192,23 +199,34 @@ func messageOf(e *walletcrew.Event) []attribute.KeyValue {
 	return attrs
 }
 
-const maxAttribute = 200 // bytes of what the sender chose
+// What somebody else chose is cut to so many bytes.
+const (
+	maxAttribute = 200  // of the sender's
+	maxMessage   = 1000 // of an error's text
+)
 
-func short(s string) string { return s[:min(len(s), maxAttribute)] }
+func short(text string) string { return cut(text, maxAttribute) }
+
+// cut returns valid UTF-8: protobuf refuses a whole batch of spans for one text that isn't.
+func cut(text string, limit int) string {
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
+}
 
 // Publish returns a function that hands the event over in a PRODUCER span, whose context travels with the event. Destination names where
 // it goes, such as the stream, queue or topic: it is part of the span's name, so there should be few. Fn is the publisher's function, such as
 // that of adapters/jetstream, riverinbox or watermillbridge.
 func (t *Telemetry) Publish(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
-	return func(ctx context.Context, e *walletcrew.Event) error {
+	return func(ctx context.Context, e *walletcrew.Event) (err error) {
 		ctx, span := t.tracer.Start(ctx, "send "+destination, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(append(messageOf(e),
 			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
-			semconv.MessagingDestinationName(destination), KeyEvent.String(string(labelOf(e.Name))))...))
+			semconv.MessagingDestinationName(destination), KeyEvent.String(labelOf(e)))...))
 		defer span.End()
+		result := "panicked" // unless fn returns
+		defer func() { fail(span, result, err) }()
 		headers := propagation.MapCarrier{}
 		traceContext.Inject(ctx, headers)
-		err := fn(receiver.WithHeaders(ctx, headers), e)
-		fail(span, resultOf(err), err)
+		err = fn(receiver.WithHeaders(ctx, headers), e)
+		result = resultOf(err)
 		return err
 	}
 }
@@ -217,12 +235,13 @@ func (t *Telemetry) Publish(destination string, fn receiver.HandlerFunc) receive
 // counts and measures the runs. A panic is recorded, and goes on.
 func (t *Telemetry) Process(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) (err error) {
-		began, label := time.Now(), string(labelOf(e.Name))
+		began, label := time.Now(), labelOf(e)
 		opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(append(messageOf(e),
 			semconv.MessagingSystemKey.String(system), semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
 			semconv.MessagingDestinationName(destination), KeyEvent.String(label))...)}
-		ctx = traceContext.Extract(ctx, propagation.MapCarrier(receiver.Headers(ctx)))
-		if producer := trace.SpanContextFromContext(ctx); producer.IsValid() {
+		came := traceContext.Extract(context.Background(), propagation.MapCarrier(receiver.Headers(ctx)))
+		if producer := trace.SpanContextFromContext(came); producer.IsValid() { // without it, a span of the worker's own is the parent
+			ctx = trace.ContextWithRemoteSpanContext(ctx, producer)
 			opts = append(opts, trace.WithLinks(trace.Link{SpanContext: producer}))
 		}
 		ctx, span := t.tracer.Start(ctx, "process "+destination, opts...)
@@ -243,9 +262,9 @@ func (t *Telemetry) Process(destination string, fn receiver.HandlerFunc) receive
 	}
 }
 
-func labelOf(name walletcrew.EventName) walletcrew.EventName {
-	if name.Known() {
-		return name
+func labelOf(e *walletcrew.Event) string {
+	if e != nil && e.Name.Known() {
+		return string(e.Name)
 	}
 	return "other"
 }
@@ -272,10 +291,14 @@ func fail(span trace.Span, result string, err error) {
 	}
 	span.SetAttributes(semconv.ErrorTypeKey.String(result))
 	if err != nil {
-		span.RecordError(err)
+		span.AddEvent(semconv.ExceptionEventName, trace.WithAttributes(
+			semconv.ExceptionType(fmt.Sprintf("%T", err)), semconv.ExceptionMessage(message(err))))
 	}
 	span.SetStatus(codes.Error, result)
 }
+
+// message returns an error's text; fmt survives an Error method that panics.
+func message(err error) string { return cut(fmt.Sprint(err), maxMessage) }
 
 // Client returns an option of [walletcrew.NewClient]: each call of the client is a CLIENT span, and each of its attempts is one within it, by
 // otelhttp. Neither has the key.
@@ -293,7 +316,7 @@ func (t *Telemetry) Client() walletcrew.Option {
 				kind = strconv.Itoa(api.StatusCode)
 			}
 			span.SetAttributes(semconv.ErrorTypeKey.String(kind))
-			span.SetStatus(codes.Error, err.Error()) // it has no key
+			span.SetStatus(codes.Error, message(err)) // it has no key
 		}
 	})
 	attempts := walletcrew.WithTransport(t.transport)

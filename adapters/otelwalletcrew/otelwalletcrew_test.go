@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -287,4 +288,106 @@ func TestACallOfTheClientIsOneSpanAroundItsAttempts(t *testing.T) {
 	s := refused.span(t, "walletcrew GET")
 	assert.Equal(t, "404", attributesOf(s)["error.type"])
 	assert.Equal(t, codes.Error, s.Status().Code)
+}
+
+// Protobuf refuses a whole batch of spans for one text that isn't UTF-8, and a stranger's tracestate may be kilobytes.
+func TestWhatASenderChoseIsShortAndUTF8(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	h := tel.handler(t, tel.Publish("orders", func(context.Context, *walletcrew.Event) error { return nil }))
+	for _, tenant := range []string{"\xff\xfe", strings.Repeat("ü", 500), "a" + strings.Repeat("ü", 500)} {
+		r := delivery(walletcrew.EventPassCreated, `{"__id":"`+strings.Repeat("é", 500)+`"}`)
+		r.Header.Set(walletcrew.HeaderTenantID, tenant)
+		r.Header.Set("Tracestate", "stranger="+strings.Repeat("x", 250))
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	ended := tel.spans.Ended()
+	require.Len(t, ended, 6)
+	for _, s := range ended {
+		for _, a := range s.Attributes() {
+			assert.LessOrEqual(t, len(a.Value.String()), 200, a.Key)
+			assert.True(t, utf8.ValidString(a.Value.String()), "%s: %q", a.Key, a.Value.String())
+		}
+		for _, link := range s.Links() {
+			assert.Zero(t, link.SpanContext.TraceState().Len())
+		}
+		assert.Zero(t, s.SpanContext().TraceState().Len())
+	}
+}
+
+func TestWhatAnErrorSaysIsShortAndUTF8(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	e := &walletcrew.Event{Name: walletcrew.EventPassCreated}
+	for _, err := range []error{errors.New(strings.Repeat("\xff", 10) + strings.Repeat("x", 1<<20)), (*brokenError)(nil)} {
+		fn := func(context.Context, *walletcrew.Event) error { return err }
+		require.NotPanics(t, func() { _ = tel.Process("orders", fn)(t.Context(), e); _ = tel.Publish("orders", fn)(t.Context(), e) })
+	}
+	require.Len(t, tel.spans.Ended(), 4)
+	for _, s := range tel.spans.Ended() {
+		require.Len(t, s.Events(), 1)
+		for _, a := range s.Events()[0].Attributes {
+			assert.LessOrEqual(t, len(a.Value.String()), 1000)
+			assert.True(t, utf8.ValidString(a.Value.String()))
+		}
+		assert.Equal(t, codes.Error, s.Status().Code)
+	}
+}
+
+type brokenError struct{ text string }
+
+func (e *brokenError) Error() string { return e.text } // nil panics
+
+func TestAPanicAtTheHandOverIsAnErrorOfItsSpan(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	assert.Panics(t, func() {
+		_ = tel.Publish("orders", func(context.Context, *walletcrew.Event) error { panic("boom") })(t.Context(), &walletcrew.Event{})
+	})
+	s := tel.span(t, "send orders")
+	assert.Equal(t, codes.Error, s.Status().Code)
+	assert.Equal(t, "panicked", attributesOf(s)["error.type"])
+}
+
+func TestNoEventIsNoPanic(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	fn := func(context.Context, *walletcrew.Event) error { return nil }
+	assert.NoError(t, tel.Publish("orders", fn)(t.Context(), nil))
+	assert.NoError(t, tel.Process("orders", fn)(t.Context(), nil))
+	tel.Observe(t.Context(), receiver.Outcome{})
+}
+
+// River, Watermill and NATS have instrumentations of their own: what came with the event decides, and without it the worker's own span does.
+func TestAWorkersOwnSpanIsNoProducer(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	ctx, own := tel.tracers.Tracer("worker").Start(t.Context(), "job")
+	require.NoError(t, tel.Process("orders", func(context.Context, *walletcrew.Event) error { return nil })(ctx, &walletcrew.Event{}))
+	own.End()
+	s := tel.span(t, "process orders")
+	assert.Equal(t, own.SpanContext().SpanID(), s.Parent().SpanID())
+	assert.Empty(t, s.Links())
+}
+
+// A stranger decides nothing about what is sampled: neither that his request is, nor that it isn't.
+func TestAStrangerDoesNotDecideWhatIsSampled(t *testing.T) {
+	t.Parallel()
+	for flags, sampler := range map[string]sdktrace.Sampler{"01": sdktrace.NeverSample(), "00": sdktrace.AlwaysSample()} {
+		spans := tracetest.NewSpanRecorder()
+		tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.ParentBased(sampler)))
+		made, err := otelwalletcrew.New(otelwalletcrew.WithTracerProvider(tracers))
+		require.NoError(t, err)
+		tel := telemetry{Telemetry: made}
+		h := otelhttp.NewHandler(tel.handler(t, func(context.Context, *walletcrew.Event) error { return nil }), "webhooks",
+			otelhttp.WithTracerProvider(tracers), otelhttp.WithPublicEndpointFn(otelwalletcrew.PublicEndpoint), otelhttp.WithPropagators(propagation.TraceContext{}))
+		r := delivery(walletcrew.EventPassCreated, `{}`)
+		r.Header.Set("Traceparent", "00-"+strangersTrace+"-"+strangersSpan+"-"+flags)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		want := 0
+		if flags == "00" {
+			want = 2
+		}
+		assert.Len(t, spans.Ended(), want)
+	}
 }

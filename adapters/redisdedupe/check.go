@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,6 +32,9 @@ const minVersion = 5 // scripts replicate what they wrote, and so may ask for th
 // Check says, when a program starts, what would go wrong later: the server can't be reached, refuses the credentials or the
 // commands, is older than Redis 5, is a read-only replica, is one node of a cluster to a client that isn't a cluster's, or may
 // evict keys ([ErrEviction]). In a cluster it asks all primaries. It takes and releases a key of its own.
+//
+// A server that writes no append-only file is no error, since a restart is rare and makes nothing worse than a second run. Check logs a
+// warning about it, see [WithLogger].
 //
 // The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys that begin with the prefix and the name. For a cluster
 // it needs three more, which go-redis sends of its own: "cluster slots", asking and command.
@@ -61,13 +66,22 @@ func (d *Deduper) check(ctx context.Context) error {
 
 // checkNodes asks each server that is written to what it is. Eviction is not nil where all else is right.
 func (d *Deduper) checkNodes(ctx context.Context) (eviction, err error) {
+	var forgetful atomic.Bool
 	checkNode := func(ctx context.Context, node infoer) error {
 		info, err := node.Info(ctx).Result()
 		if err != nil {
 			return explain(err)
 		}
+		if fields(info)["aof_enabled"] == "0" { // a managed server may not say
+			forgetful.Store(true)
+		}
 		return checkInfo(info)
 	}
+	defer func() {
+		if err == nil && forgetful.Load() {
+			d.warn(ctx)
+		}
+	}()
 	switch client := d.client.(type) {
 	case *redis.ClusterClient:
 		var mu sync.Mutex
@@ -97,6 +111,15 @@ func (d *Deduper) checkNodes(ctx context.Context) (eviction, err error) {
 		return err, nil
 	}
 	return nil, err
+}
+
+func (d *Deduper) warn(ctx context.Context) {
+	logger := d.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.WarnContext(ctx, "redisdedupe: the server writes no append-only file: after its restart, events that it has forgotten are handled again "+
+		"if they are delivered again; set \"appendonly yes\"")
 }
 
 // checkRefusals tries what a ClusterClient sends of its own: ASKING, to the node that a slot is being moved to, so a lack of it

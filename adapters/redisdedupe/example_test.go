@@ -105,3 +105,12 @@ func ExampleWithRetention() {
 	fmt.Println(err)
 	// Output: <nil>
 }
+
+// Check warns there of a server that forgets at its restart.
+func ExampleWithLogger() {
+	client := redis.NewClient(&redis.Options{Addr: redisAddress()})
+	defer func() { _ = client.Close() }()
+	_, err := redisdedupe.New(client, "orders", redisdedupe.WithLogger(slog.New(slog.DiscardHandler)))
+	fmt.Println(err)
+	// Output: <nil>
+}

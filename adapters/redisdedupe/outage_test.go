@@ -1,6 +1,7 @@
 package redisdedupe_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -228,4 +229,21 @@ func TestALeaseIsGivenBackAlsoIfTheClientsOwnRetryIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, receiver.Held, again.State, "the lost answer was that of a lease")
 	require.NoError(t, d.Release(t.Context(), "key", claim.Token))
+}
+
+func TestCheckWarnsOfAServerThatForgetsAtItsRestart(t *testing.T) {
+	t.Parallel()
+	said := func(args ...string) string {
+		var log bytes.Buffer
+		d, err := redisdedupe.New(startServer(t, args...).client(t), "orders", redisdedupe.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		require.NoError(t, err)
+		require.NoError(t, d.Check(t.Context()), "no reason not to start")
+		return log.String()
+	}
+	for _, args := range [][]string{{"--appendonly", "no"}, {"--appendonly", "no", "--save", "3600 1"}} {
+		text := said(args...)
+		assert.Equal(t, 1, strings.Count(text, "level=WARN"), text)
+		assert.Contains(t, text, "appendonly yes")
+	}
+	assert.Empty(t, said("--appendonly", "yes"))
 }

@@ -28,7 +28,7 @@
 // in all but that case. For exactly once see adapters/sqldedupe, InTx.
 //
 // Redis can lose what it has acknowledged, and then an event may be handled again, or by two replicas at once: after a restart
-// without an append-only file, after a failover (replication is asynchronous), and where keys are evicted ([ErrEviction]). A
+// without an append-only file ([Deduper.Check] warns), after a failover (replication is asynchronous), and where keys are evicted ([ErrEviction]). A
 // clock of the server that is set forward ends leases early. When the server is out of memory under noeviction, Claim fails
 // (503), and what was already running can't be marked as done.
 //
@@ -53,6 +53,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -70,6 +71,7 @@ type Deduper struct {
 	prefix    string // of all names
 	begins    string // what the keys begin with: prefix, name, ':'
 	retention time.Duration
+	logger    *slog.Logger // nil: slog.Default()
 }
 
 var _ receiver.Deduper = (*Deduper)(nil)
@@ -111,6 +113,14 @@ func WithRetention(retention time.Duration) Option {
 			return fmt.Errorf("redisdedupe: WithRetention(%s): it must be at least 1ms: did you mean %d*time.Hour?", retention, retention)
 		}
 		d.retention = retention
+		return nil
+	}
+}
+
+// WithLogger sets where [Deduper.Check] warns; default, also for nil, [slog.Default]. Nothing else is logged.
+func WithLogger(logger *slog.Logger) Option {
+	return func(d *Deduper) error {
+		d.logger = logger
 		return nil
 	}
 }

@@ -2,6 +2,7 @@ package riverinbox_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log"
 	"net/http"
@@ -22,6 +23,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+
+	v, err := verifier.New(verifier.Static("the webhook's signatureSecret"))
+	if err != nil {
+		log.Fatal(err)
+	}
 	inbox, err := riverinbox.New(pool, "orders")
 	if err != nil {
 		log.Fatal(err)
@@ -29,7 +35,6 @@ func Example() {
 	if err := inbox.EnsureSchema(ctx); err != nil { // after River's migrations
 		log.Fatal(err)
 	}
-
 	mux := receiver.NewMux() // your functions
 	config := &river.Config{Workers: river.NewWorkers()}
 	if err := inbox.AddWorker(config, mux.Handle); err != nil {
@@ -42,7 +47,22 @@ func Example() {
 	if err := client.Start(ctx); err != nil {
 		log.Fatal(err)
 	}
+	http.Handle("POST /webhooks/walletcrew", receiver.NewHandler(v, inbox.Handle))
+}
 
+// With database/sql, for a receiver that only hands over: the worker is another process.
+func ExampleNewSQL() {
+	db, err := sql.Open("pgx", "postgres://user:password@host/database")
+	if err != nil {
+		log.Fatal(err)
+	}
+	inbox, err := riverinbox.NewSQL(db, "orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := inbox.Check(context.Background()); err != nil { // what the worker's EnsureSchema has made
+		log.Fatal(err)
+	}
 	v, err := verifier.New(verifier.Static("the webhook's signatureSecret"))
 	if err != nil {
 		log.Fatal(err)

@@ -250,6 +250,33 @@ func ExampleNew() {
 	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, mux.Handle, receiver.WithDeduper(dedupe)))
 }
 
+// MySQL and MariaDB.
+func ExampleNew_mySQL() {
+	db, err := sql.Open("mysql", "user:password@tcp(host)/database?interpolateParams=true")
+	if err != nil {
+		slog.Error("database", "error", err)
+		return
+	}
+	dedupe, err := sqldedupe.New(db, sqldedupe.MySQL, "orders")
+	if err != nil {
+		slog.Error("deduper", "error", err)
+		return
+	}
+	if err := dedupe.EnsureSchema(context.Background()); err != nil {
+		slog.Error("deduper", "error", err)
+		return
+	}
+	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
+	if err != nil {
+		slog.Error("verifier", "error", err)
+		return
+	}
+	http.Handle("/webhooks/walletcrew", receiver.NewHandler(v, dedupe.Once(func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO installs (tenant, event) VALUES (?, ?)", e.TenantID, e.ID)
+		return err
+	})))
+}
+
 // For programs that may not create tables: the statements are the files in schema, and Check says whether the table is right.
 func ExampleDeduper_Check() {
 	ctx := context.Background()

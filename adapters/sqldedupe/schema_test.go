@@ -16,7 +16,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 func TestTheSchemaIsMadeOnceAndByOneOfMany(t *testing.T) {
@@ -264,8 +266,17 @@ func TestMariaDBWithSafeUpdates(t *testing.T) {
 	claim, err := deduper.Claim(t.Context(), "-/1", time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, deduper.Complete(t.Context(), "-/1", claim.Token))
+	claim, err = deduper.Claim(t.Context(), "-/2", time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, deduper.Release(t.Context(), "-/2", claim.Token))
+	runs := 0
+	once := deduper.Once(func(context.Context, *sql.Tx, *walletcrew.Event) error { runs++; return nil })
+	for range 2 {
+		require.NoError(t, once(receiver.WithKey(t.Context(), "-/3"), &walletcrew.Event{ID: "3"}))
+	}
+	assert.Equal(t, 1, runs)
 	d.exec(t, "UPDATE "+d.table+" SET expires_at = '2020-01-01'")
 	n, err := deduper.Purge(t.Context(), 10)
 	require.NoError(t, err)
-	assert.EqualValues(t, 1, n)
+	assert.EqualValues(t, 2, n)
 }
