@@ -501,15 +501,18 @@ func TestWhatIsCachedOfTenThousandTenantsIsBounded(t *testing.T) { //nolint:para
 
 func TestCachedPrintsNoSecret(t *testing.T) {
 	t.Parallel()
-	source := verifier.Cached(verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
-		return []walletcrew.Secret{knownSecret}, nil
-	}), hour, 10)
-	tenants := collated(map[string]verifier.SecretSource{"acme": source})
-	v := verifierOf(t, tenants)
-	require.Equal(t, 204, statusFor(v, "acme", knownSecret))
-	for _, value := range []any{source, tenants, v, struct{ s verifier.SecretSource }{source}, []any{tenants}} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
-			noSecretIn(t, fmt.Sprintf(verb, value), "%s", verb)
+	synctest.Test(t, func(t *testing.T) {
+		source := verifier.Cached(verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			return []walletcrew.Secret{knownSecret}, nil
+		}), hour, 10)
+		tenants := collated(map[string]verifier.SecretSource{"acme": source})
+		v := verifierOf(t, tenants)
+		require.Equal(t, 204, statusFor(v, "acme", knownSecret))
+		synctest.Wait() // the look has ended: fmt reads a field that isn't exported without a lock
+		for _, value := range []any{source, tenants, v, struct{ s verifier.SecretSource }{source}, []any{tenants}} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d"} {
+				noSecretIn(t, fmt.Sprintf(verb, value), "%s", verb)
+			}
 		}
-	}
+	})
 }
