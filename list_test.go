@@ -193,6 +193,9 @@ func manyOnOneEndpoint(n int) string {
 }
 
 func TestEnsureWithVeryManyOnOneEndpointIsQuick(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about time and memory, of which the race detector takes many times as much")
+	}
 	t.Parallel()
 	const n = 100_000 // the most of one answer
 	list := manyOnOneEndpoint(n)
@@ -216,6 +219,9 @@ func TestEnsureWithVeryManyOnOneEndpointIsQuick(t *testing.T) {
 
 // Each answer is within its limits, and names a next one.
 func TestAListOfManyLargePagesHasAnEnd(t *testing.T) {
+	if raceDetector {
+		t.Skip("it is about time and memory, of which the race detector takes many times as much")
+	}
 	t.Parallel()
 	pages := 0
 	for name, page := range map[string]func() string{
