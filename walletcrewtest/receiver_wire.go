@@ -241,7 +241,10 @@ func (w *wire) answer(limit time.Duration) reply {
 	if err != nil {
 		return noReply(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer func() {
+		_ = w.SetReadDeadline(time.Now()) // Close reads what is left of the body, which may have no end
+		_ = resp.Body.Close()
+	}()
 	return w.r.read(w.p, resp)
 }
 
