@@ -36,10 +36,10 @@ func eventGrowth() []subject {
 
 func membersOf(size int) []byte {
 	body := []byte(`{"__id":"1","passId":"p-1","identifiers":{"0":"0"`)
-	for i := 1; len(body) < size-2; i++ {
+	for i := 1; len(body)+len(`,"identifier000001":"value of the identifier"}}`) <= size; i++ {
 		body = fmt.Appendf(body, `,"identifier%06d":"value of the identifier"`, i)
 	}
-	return append(body, `}}`...)
+	return fmt.Appendf(body, "}%*s", size-len(body)-1, "}")
 }
 
 // seenGrowth: the memory deduper holds 65,536 events; from then on it forgets one for each.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,17 +25,21 @@ func loopbackSubjects(generator func(address string) func([]request)) func() []s
 	return func() []subject {
 		const bare, sdk = "bare handler", "NewHandler"
 		return []subject{
-			load(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if _, err := io.ReadAll(r.Body); err != nil {
-					w.WriteHeader(http.StatusBadRequest)
-					return
-				}
-				w.WriteHeader(http.StatusNoContent)
-			}), generator, bare),
+			load(readOnly(), generator, bare),
 			load(receiver.NewHandler(newVerifier(verifier.Static(secret)), nothing), generator, sdk, rateOf(bare, 0.90)),
 			load(handlerAfter(1<<16), generator, "NewHandler, memory deduper, new id", timeOf(sdk, 1.10)),
 		}
 	}
+}
+
+func readOnly() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 }
 
 // A request to be sent, and the bytes that it is on the wire.
@@ -43,13 +48,9 @@ type request struct {
 	wire []byte
 }
 
-// load serves the handler on a port of its own, and has deliveries of new events sent to it on eight connections that are kept.
+// load serves the handler, and has deliveries of new events sent to it on eight connections that are kept.
 func load(h http.Handler, generator func(address string) func([]request), name string, goals ...goal) subject {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err)
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	go func() { must(server.Serve(l)) }()
-	address := l.Addr().String()
+	address, _ := listen(h)
 
 	const senders = 8
 	var send [senders]func([]request)
@@ -57,20 +58,7 @@ func load(h http.Handler, generator func(address string) func([]request), name s
 		send[i] = generator(address)
 	}
 	var ready []request
-	prepare := func(n int) {
-		ready = make([]request, n)
-		for i := range ready {
-			body := fresh(bytes.Clone(installed))
-			r, err := http.NewRequest(http.MethodPost, "http://"+address+"/webhooks", bytes.NewReader(body))
-			must(err)
-			r.Header = headerOf(body)
-			var wire bytes.Buffer
-			must(r.Write(&wire))
-			r.Body, err = r.GetBody()
-			must(err)
-			ready[i] = request{r, wire.Bytes()}
-		}
-	}
+	prepare := func(n int) { ready = requests(address, n) }
 	run := func(n int) {
 		var all sync.WaitGroup
 		for i := range send {
@@ -81,6 +69,36 @@ func load(h http.Handler, generator func(address string) func([]request), name s
 	return subject{name: name, prepare: prepare, run: run, goals: goals}
 }
 
+// listen serves the handler on a port of its own, until it is told to stop.
+func listen(h http.Handler) (address string, stop func()) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			panic(err)
+		}
+	}()
+	return l.Addr().String(), func() { must(server.Close()) }
+}
+
+// requests are deliveries of new events.
+func requests(address string, n int) []request {
+	ready := make([]request, n)
+	for i := range ready {
+		body := fresh(bytes.Clone(installed))
+		r, err := http.NewRequest(http.MethodPost, "http://"+address+"/webhooks", bytes.NewReader(body))
+		must(err)
+		r.Header = headerOf(body)
+		var wire bytes.Buffer
+		must(r.Write(&wire))
+		r.Body, err = r.GetBody()
+		must(err)
+		ready[i] = request{r, wire.Bytes()}
+	}
+	return ready
+}
+
 // writeBytes writes bytes that are ready, and of the answers reads only what it must.
 func writeBytes(address string) func([]request) {
 	conn, err := net.Dial("tcp", address)
@@ -88,16 +106,20 @@ func writeBytes(address string) func([]request) {
 	return func(requests []request) {
 		answers := bufio.NewReader(conn)
 		for _, r := range requests {
-			_, err := conn.Write(r.wire)
-			must(err)
-			line, err := answers.ReadSlice('\n')
-			must(err)
-			ensure(bytes.HasPrefix(line, []byte("HTTP/1.1 204 ")), string(line))
-			for len(line) > len("\r\n") {
-				line, err = answers.ReadSlice('\n')
-				must(err)
-			}
+			exchange(conn, answers, r.wire)
 		}
+	}
+}
+
+func exchange(conn net.Conn, answers *bufio.Reader, wire []byte) {
+	_, err := conn.Write(wire)
+	must(err)
+	line, err := answers.ReadSlice('\n')
+	must(err)
+	ensure(bytes.HasPrefix(line, []byte("HTTP/1.1 204 ")), string(line))
+	for len(line) > len("\r\n") {
+		line, err = answers.ReadSlice('\n')
+		must(err)
 	}
 }
 

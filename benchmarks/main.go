@@ -4,9 +4,11 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -17,7 +19,17 @@ func main() {
 	slice := flag.Duration("slice", 20*time.Millisecond, "how long each subject runs in a round")
 	only := flag.String("only", "", "run only the groups whose title contains `text`")
 	quick := flag.Bool("quick", false, "a few seconds for all: says that it works, not how fast")
+	growing := flag.Bool("growth", false, "measure how the cost grows instead, and draw it")
+	out := flag.String("out", "", "the `folder` for -growth's pictures and points; default growth, or with -quick a temporary one")
+	redraw := flag.Bool("redraw", false, "with -growth: draw the points that are in the folder, and measure nothing")
 	flag.Parse()
+	if *growing {
+		if err := grow(cmp.Or(*out, defaultOut(*quick)), *only, *quick, *redraw); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *quick {
 		*rounds, *slice = 3, time.Millisecond
 	}
@@ -47,6 +59,13 @@ func groups() []group {
 		{"Growth: Mux patterns", muxGrowth},
 		{"Growth: tenants", tenantGrowth},
 	}
+}
+
+func defaultOut(quick bool) string {
+	if quick {
+		return filepath.Join(os.TempDir(), "walletcrew-growth")
+	}
+	return "growth"
 }
 
 func machine() string {
