@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
@@ -137,6 +140,27 @@ func (i *Inbox) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 			}
 		}
 	}
+}
+
+// Inboxes returns the names of the inboxes that have dead letters, in alphabetical order: for a tool that isn't told a name. A nil pool and a
+// wrong name in [WithTables] are errors; the other options don't matter.
+func Inboxes(ctx context.Context, pool *pgxpool.Pool, opts ...Option) ([]string, error) {
+	i, err := newInbox("any", opts)
+	if err != nil {
+		return nil, err
+	}
+	if pool == nil {
+		return nil, errors.New("riverinbox: the pool is nil")
+	}
+	found, err := pool.Query(ctx, "SELECT DISTINCT inbox FROM "+i.table+" ORDER BY inbox")
+	if err != nil {
+		return nil, fmt.Errorf("riverinbox: read the dead letters: %w", err)
+	}
+	names, err := pgx.CollectRows(found, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("riverinbox: read the dead letters: %w", err)
+	}
+	return names, nil
 }
 
 func (i *Inbox) lastDead(ctx context.Context, tx transaction) (last int64, err error) {

@@ -389,6 +389,29 @@ SELECT 'orders', 'Pass:Created', 'shop', '', 'null', convert_to('{"__id":"e-' ||
 	assert.Equal(t, 250, count(t, pool, jobs))
 }
 
+func TestTheInboxesThatHaveDeadLettersAreFound(t *testing.T) {
+	t.Parallel()
+	pool := newDatabase(t)
+	_, err := riverinbox.Inboxes(t.Context(), pool)
+	require.ErrorContains(t, err, "walletcrew_dead_letters", "there is no such table yet")
+	inbox, err := riverinbox.New(pool, "orders")
+	require.NoError(t, err)
+	require.NoError(t, inbox.EnsureSchema(t.Context()))
+	names, err := riverinbox.Inboxes(t.Context(), pool)
+	require.NoError(t, err)
+	assert.Empty(t, names)
+	_, err = pool.Exec(t.Context(), `INSERT INTO walletcrew_dead_letters (inbox, event_name, tenant, event_key, headers, body, reason, tries, queued_at)
+SELECT unnest(ARRAY['orders', 'mails', 'orders']), 'Pass:Created', 'shop', '', 'null', '{}', 'boom', 1, now()`)
+	require.NoError(t, err)
+	names, err = riverinbox.Inboxes(t.Context(), pool)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"mails", "orders"}, names)
+	_, err = riverinbox.Inboxes(t.Context(), nil)
+	require.Error(t, err)
+	_, err = riverinbox.Inboxes(t.Context(), pool, riverinbox.WithTables("walletcrew_events", "no; such"))
+	require.Error(t, err)
+}
+
 // A worker that is killed in each try must not run the function for ever, nor lose the event: River would discard it in the end.
 func TestWhatKillsItsWorkersBecomesADeadLetter(t *testing.T) {
 	onEachKind(t, func(t *testing.T, k kind, pool *pgxpool.Pool, inbox *riverinbox.Inbox) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -35,7 +36,7 @@ type deadLetter struct {
 	body []byte
 }
 
-// deadLetters is where they are kept. Another store than JetStream needs these.
+// deadLetters is where they are kept: a stream of adapters/jetstream, or a table of adapters/riverinbox.
 type deadLetters interface {
 	// All returns those that are there when it is called, the oldest first.
 	All(ctx context.Context) iter.Seq2[deadLetter, error]
@@ -52,20 +53,33 @@ var errNoDeadLetter = errors.New("there is no such dead letter")
 type deadFlags struct {
 	nats, creds    string
 	stream, prefix string
-	event, reason  string
-	all, dryRun    bool
-	limit          int
+
+	postgres           string
+	inbox              string
+	table, riverSchema string
+
+	event, reason string
+	all, dryRun   bool
+	limit         int
 }
 
 func (c *cli) deadCommand() *cobra.Command {
 	var f deadFlags
-	cmd := group("dead", "Dead letters of adapters/jetstream: list, show, redrive, delete",
+	cmd := group("dead", "Dead letters of adapters/jetstream and adapters/riverinbox: list, show, redrive, delete",
 		c.deadList(&f), c.deadShow(&f), c.deadRedrive(&f), c.deadDelete(&f))
+	cmd.Long = `Dead letters, which are events that no try could handle: of adapters/jetstream (--nats or NATS_URL), or of adapters/riverinbox
+(--postgres or DATABASE_URL). Every process can read the flags of all others, so let the password of a URL come from the environment, or,
+for PostgreSQL, from PGPASSWORD or the file PGPASSFILE.`
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.nats, "nats", "", "the NATS server's `URL`, such as nats://127.0.0.1:4222 (default: NATS_URL)")
 	flags.StringVar(&f.creds, "creds", "", "the `file` with the NATS credentials")
 	flags.StringVar(&f.stream, "stream", "", "the stream's `name` (default: WALLETCREW)")
 	flags.StringVar(&f.prefix, "prefix", "", "the `prefix` of its subjects (default: walletcrew)")
+	flags.StringVar(&f.postgres, "postgres", "", "the PostgreSQL database's `URL`, such as postgres://user@127.0.0.1:5432/shop (default: DATABASE_URL)")
+	flags.StringVar(&f.inbox, "inbox", "", "the inbox's `name` in PostgreSQL, if several have dead letters")
+	flags.StringVar(&f.table, "table", "", "the `name` of the table (default: walletcrew_dead_letters)")
+	flags.StringVar(&f.riverSchema, "river-schema", "", "the PostgreSQL `schema` of River's tables (default: by the search_path)")
+	cmd.MarkFlagsMutuallyExclusive("nats", "postgres")
 	return cmd
 }
 
@@ -85,18 +99,41 @@ func (f *deadFlags) matches(d deadLetter) bool {
 // withDead makes a command's function that uses the dead letters.
 func (c *cli) withDead(f *deadFlags, do func(ctx context.Context, letters deadLetters, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if f.nats == "" {
-			f.nats = os.Getenv("NATS_URL")
-		}
-		if f.nats == "" {
-			return usagef("which server? --nats nats://127.0.0.1:4222, or NATS_URL")
-		}
-		letters, err := openJetStream(cmd.Context(), *f)
+		letters, err := c.openDead(cmd, *f)
 		if err != nil {
 			return err
 		}
 		defer letters.Close()
+		c.warnOfPassword("nats", f.nats, "NATS_URL or --creds")
+		c.warnOfPassword("postgres", f.postgres, "DATABASE_URL, PGPASSWORD or PGPASSFILE")
 		return do(cmd.Context(), letters, args)
+	}
+}
+
+// openDead opens the store that a flag names, or else the environment.
+func (c *cli) openDead(cmd *cobra.Command, f deadFlags) (deadLetters, error) {
+	if changed := cmd.Flags().Changed; !changed("nats") && !changed("postgres") {
+		f.nats, f.postgres = os.Getenv("NATS_URL"), os.Getenv("DATABASE_URL")
+	}
+	switch {
+	case f.nats != "" && f.postgres != "":
+		return nil, usagef("NATS_URL and DATABASE_URL are both set: say with --nats or --postgres which one is meant")
+	case f.nats != "":
+		return openJetStream(cmd.Context(), f)
+	case f.postgres != "":
+		return c.openPostgres(cmd.Context(), f)
+	}
+	return nil, usagef("which server? --nats nats://127.0.0.1:4222 or NATS_URL; --postgres postgres://user@127.0.0.1:5432/shop or DATABASE_URL")
+}
+
+// warnOfPassword says that a password is where every process can read it.
+func (c *cli) warnOfPassword(flag, value, instead string) {
+	inURL := strings.Contains(value, "password=")
+	if u, err := url.Parse(value); err == nil && !inURL {
+		_, inURL = u.User.Password()
+	}
+	if inURL {
+		c.say("every process can read the password in --%s: %s can have it instead", flag, instead)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/adapters/riverinbox"
 )
 
 // jetStream is the dead letters of a stream.
@@ -70,7 +71,7 @@ func (j *jetStream) get(ctx context.Context, id string) (*jetstream.DeadLetter, 
 
 // plainDead is the error in the command's words.
 func plainDead(err error) error {
-	if errors.Is(err, jetstream.ErrNoDeadLetter) {
+	if errors.Is(err, jetstream.ErrNoDeadLetter) || errors.Is(err, riverinbox.ErrNoDeadLetter) {
 		return errNoDeadLetter
 	}
 	return err

@@ -1,43 +1,83 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
+	"github.com/thewalletcrew/walletcrew-go/adapters/riverinbox"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// A graveyard is a stream with dead letters on a real server.
+// A graveyard is dead letters on a real server: in a stream, or in a table.
 type graveyard struct {
 	*user
-	name   string
-	stream *jetstream.Stream
+	flags   []string
+	pending func() int // how many are to be tried anew
 }
 
-// newGraveyard buries the events, each with its reason.
-func newGraveyard(t *testing.T, n int, event func(i int) (walletcrew.EventName, string)) *graveyard {
-	t.Helper()
-	url := os.Getenv("WALLETCREW_TEST_NATS")
-	if url == "" {
-		url = nats.DefaultURL
+func (g *graveyard) args(args ...string) []string {
+	return append(append([]string{"dead"}, args...), g.flags...)
+}
+
+// onEachStore runs a test with n dead letters in each store.
+func onEachStore(t *testing.T, n int, event func(i int) (name walletcrew.EventName, reason string), test func(t *testing.T, g *graveyard)) {
+	t.Parallel()
+	for name, newGraveyard := range map[string]func(*testing.T, []*walletcrew.Event, receiver.HandlerFunc) *graveyard{
+		"JetStream": newJetStream, "PostgreSQL": newPostgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reasons := map[string]string{}
+			var events []*walletcrew.Event
+			for i := range n {
+				name, reason := event(i)
+				e, err := walletcrew.ParseEvent(name, fmt.Appendf(nil, `{"__id": "e-%d"}`, i))
+				require.NoError(t, err)
+				e.TenantID = "acme"
+				reasons[e.ID] = reason
+				events = append(events, e)
+			}
+			test(t, newGraveyard(t, events, func(_ context.Context, e *walletcrew.Event) error { return errors.New(reasons[e.ID]) }))
+		})
 	}
-	conn, err := jetstream.Connect(url, nats.Timeout(5*time.Second))
+}
+
+// noServer skips the test, unless the server must be there.
+func noServer(t *testing.T, err error) {
+	t.Helper()
 	if err != nil && os.Getenv("WALLETCREW_TEST_SERVERS") != "required" {
-		t.Skip("no NATS server")
+		t.Skip("no server: ", err)
 	}
 	require.NoError(t, err)
+}
+
+func newJetStream(t *testing.T, events []*walletcrew.Event, fn receiver.HandlerFunc) *graveyard {
+	t.Helper()
+	url := cmp.Or(os.Getenv("WALLETCREW_TEST_NATS"), nats.DefaultURL)
+	conn, err := jetstream.Connect(url, nats.Timeout(5*time.Second))
+	noServer(t, err)
 	t.Cleanup(conn.Close)
 	name := "WALLETCREW_CMD_" + strings.ToUpper(newID())
 	stream, err := jetstream.EnsureStream(t.Context(), conn, jetstream.StreamConfig{Name: name, Prefix: name, MaxBytes: 4 << 20})
@@ -51,18 +91,12 @@ func newGraveyard(t *testing.T, n int, event func(i int) (walletcrew.EventName, 
 	})
 	publisher, err := jetstream.NewPublisher(t.Context(), stream)
 	require.NoError(t, err)
-	reasons := map[string]string{}
-	for i := range n {
-		name, reason := event(i)
-		e, err := walletcrew.ParseEvent(name, fmt.Appendf(nil, `{"__id": "e-%d"}`, i))
-		require.NoError(t, err)
-		e.TenantID = "acme"
-		reasons[e.ID] = reason
+	for _, e := range events {
 		require.NoError(t, publisher.Handle(receiver.WithKey(t.Context(), e.ID), e))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	buried := make(chan struct{}, n)
-	consumer, err := jetstream.NewConsumer(ctx, stream, func(_ context.Context, e *walletcrew.Event) error { return errors.New(reasons[e.ID]) },
+	buried := make(chan struct{}, len(events))
+	consumer, err := jetstream.NewConsumer(ctx, stream, fn,
 		jetstream.ConsumerConfig{MaxTries: 1, Concurrency: 1, Logger: quiet, Observer: func(_ context.Context, o jetstream.Outcome) {
 			if o.Result == jetstream.DeadLettered {
 				buried <- struct{}{}
@@ -71,7 +105,7 @@ func newGraveyard(t *testing.T, n int, event func(i int) (walletcrew.EventName, 
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- consumer.Run(ctx) }()
-	for range n {
+	for range events {
 		select {
 		case <-buried:
 		case <-time.After(patience):
@@ -80,22 +114,86 @@ func newGraveyard(t *testing.T, n int, event func(i int) (walletcrew.EventName, 
 	}
 	cancel()
 	require.NoError(t, <-done)
-	return &graveyard{newUser(t, "NATS_URL="+url), name, stream}
+	return &graveyard{newUser(t, "NATS_URL="+url), []string{"--stream", name, "--prefix", name}, func() int {
+		stats, err := stream.Stats(t.Context(), "worker")
+		require.NoError(t, err)
+		return int(stats.Pending)
+	}}
 }
 
-func (g *graveyard) args(args ...string) []string {
-	return append(append([]string{"dead"}, args...), "--stream", g.name, "--prefix", g.name)
+// newDatabase returns the URL of a schema of its own, and a pool for it.
+func newDatabase(t *testing.T) (string, *pgxpool.Pool) {
+	t.Helper()
+	source := "postgres://postgres@" + cmp.Or(os.Getenv("WALLETCREW_TEST_POSTGRES"), "127.0.0.1:5432") + "/test?sslmode=disable"
+	schema := "walletcrew_cmd_" + newID()
+	admin, err := pgx.Connect(t.Context(), source)
+	noServer(t, err)
+	_, err = admin.Exec(t.Context(), "CREATE SCHEMA "+schema)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		_, _ = admin.Exec(ctx, "DROP SCHEMA "+schema+" CASCADE")
+		_ = admin.Close(ctx)
+	})
+	source += "&search_path=" + schema
+	pool, err := pgxpool.New(t.Context(), source)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return source, pool
+}
+
+func newPostgres(t *testing.T, events []*walletcrew.Event, fn receiver.HandlerFunc) *graveyard {
+	t.Helper()
+	source, pool := newDatabase(t)
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: quiet})
+	require.NoError(t, err)
+	_, err = migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
+	require.NoError(t, err)
+	bury(t, pool, "orders", events, fn)
+	return &graveyard{newUser(t, "DATABASE_URL="+source), nil, func() (n int) {
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM river_job WHERE queue = 'orders' AND state = 'available'").Scan(&n))
+		return n
+	}}
+}
+
+// bury makes dead letters of the events, with a River client that works them.
+func bury(t *testing.T, pool *pgxpool.Pool, name string, events []*walletcrew.Event, fn receiver.HandlerFunc) {
+	t.Helper()
+	inbox, err := riverinbox.New(pool, name)
+	require.NoError(t, err)
+	require.NoError(t, inbox.EnsureSchema(t.Context()))
+	for _, e := range events {
+		require.NoError(t, inbox.Handle(receiver.WithKey(t.Context(), e.ID), e))
+	}
+	config := &river.Config{Workers: river.NewWorkers(), Logger: quiet, Queues: map[string]river.QueueConfig{name: {MaxWorkers: 1}}}
+	require.NoError(t, inbox.AddWorker(config, fn, riverinbox.WithTries(1), riverinbox.WithLogger(quiet)))
+	client, err := river.NewClient(riverpgxv5.New(pool), config)
+	require.NoError(t, err)
+	done, stop := client.Subscribe(river.EventKindJobCompleted)
+	defer stop()
+	require.NoError(t, client.Start(context.WithoutCancel(t.Context())))
+	for range events {
+		select {
+		case <-done: // a job whose event is a dead letter is completed
+		case <-time.After(patience):
+			require.Fail(t, "the events don't die")
+		}
+	}
+	require.NoError(t, client.Stop(context.WithoutCancel(t.Context())))
 }
 
 // convoy 260: a batch retry hits only what is in view.
 func TestARedriveWithAFilterMeansAllThatFitAndNotOnlyWhatTheListShows(t *testing.T) {
-	t.Parallel()
-	g := newGraveyard(t, 150, func(i int) (walletcrew.EventName, string) {
+	onEachStore(t, 150, func(i int) (walletcrew.EventName, string) {
 		if i%5 == 0 {
 			return "Customer:Upserted", "the CRM is away"
 		}
 		return "Pass:Installed", "no such pass: " + fmt.Sprint(i)
-	})
+	}, redriveWithAFilter)
+}
+
+func redriveWithAFilter(t *testing.T, g *graveyard) {
+	t.Helper()
 	var list []deadLetter
 	g.answer(&list, 0, "dead", g.args("list", "--limit", "10")...)
 	assert.Len(t, list, 10)
@@ -117,14 +215,15 @@ func TestARedriveWithAFilterMeansAllThatFitAndNotOnlyWhatTheListShows(t *testing
 	assert.Equal(t, 30, s.Done)
 	g.answer(&list, 0, "dead", g.args("list")...)
 	assert.Empty(t, list)
-	stats, err := g.stream.Stats(t.Context(), "worker")
-	require.NoError(t, err)
-	assert.EqualValues(t, 120, stats.Pending, "they are to be tried anew")
+	assert.Equal(t, 120, g.pending(), "they are to be tried anew")
 }
 
 func TestOneDeadLetterIsShownRedrivenAndDeletedByItsID(t *testing.T) {
-	t.Parallel()
-	g := newGraveyard(t, 3, func(i int) (walletcrew.EventName, string) { return "Pass:Installed", "reason " + fmt.Sprint(i) })
+	onEachStore(t, 3, func(i int) (walletcrew.EventName, string) { return "Pass:Installed", "reason " + fmt.Sprint(i) }, oneByItsID)
+}
+
+func oneByItsID(t *testing.T, g *graveyard) {
+	t.Helper()
 	var list []deadLetter
 	g.answer(&list, 0, "dead", g.args("list")...)
 	require.Len(t, list, 3)
@@ -150,7 +249,158 @@ func TestOneDeadLetterIsShownRedrivenAndDeletedByItsID(t *testing.T) {
 	for _, args := range [][]string{{"redrive"}, {"redrive", "x", "--all"}, {"delete", "x", "--event", "y"}, {"show"}, {"nonsense"}} {
 		assert.Equal(t, 2, g.run(g.args(args...)...).code, args)
 	}
-	assert.Equal(t, 1, g.run("dead", "list", "--stream", "NO_SUCH", "--prefix", "no_such").code)
+}
+
+func TestDeadSaysThatTheStreamOrTheTableIsMissing(t *testing.T) {
+	onEachStore(t, 0, nil, func(t *testing.T, g *graveyard) {
+		o := g.run("dead", "list", "--stream", "NO_SUCH", "--prefix", "no_such", "--table", "no_such")
+		assert.Equal(t, 1, o.code)
+		assert.Equal(t, 1, strings.Count(o.err, "\n"), o.err)
+		var list []deadLetter
+		g.answer(&list, 0, "dead", g.args("list")...)
+		assert.Empty(t, list)
+		var s settled
+		g.answer(&s, 0, "settled", g.args("redrive", "--all")...)
+		assert.Zero(t, s.Done)
+		assert.Equal(t, 1, g.run(g.args("show", "17")...).code)
+	})
+}
+
+func TestDeadAsksWhichInboxIfSeveralHaveDeadLetters(t *testing.T) {
+	t.Parallel()
+	event := func(id string) []*walletcrew.Event {
+		e, err := walletcrew.ParseEvent("Pass:Installed", []byte(`{"__id":"`+id+`"}`))
+		require.NoError(t, err)
+		return []*walletcrew.Event{e}
+	}
+	fails := func(context.Context, *walletcrew.Event) error { return errors.New("boom") }
+	g := newPostgres(t, event("e-1"), fails)
+	pool, err := pgxpool.New(t.Context(), strings.TrimPrefix(g.env[len(g.env)-1], "DATABASE_URL="))
+	require.NoError(t, err)
+	defer pool.Close()
+	var list []deadLetter
+	g.answer(&list, 0, "dead", "dead", "list")
+	require.Len(t, list, 1, "the only one needs no name")
+	assert.Equal(t, "orders", list[0].Consumer)
+
+	bury(t, pool, "mails", event("e-2"), fails)
+	o := g.run("dead", "redrive", "--all")
+	assert.Equal(t, 2, o.code, o.err)
+	assert.Contains(t, o.err, "--inbox mails, or orders")
+	g.answer(&list, 0, "dead", "dead", "list", "--inbox", "mails")
+	require.Len(t, list, 1)
+	assert.Equal(t, "e-2", list[0].EventID)
+	o = g.run("dead", "show", list[0].ID, "--inbox", "orders")
+	assert.Equal(t, 1, o.code, "it is of another inbox")
+	o = g.run("dead", "list", "--inbox", "bills")
+	assert.Zero(t, o.code)
+	assert.Contains(t, o.err, "these have some: mails, orders")
+	assert.Equal(t, 2, g.run("dead", "list", "--inbox", "No Name").code)
+}
+
+// It is in the process list, in a log of CI, or on a colleague's screen else.
+func TestDeadShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	const password = "the/pass:word?"
+	u := newUser(t)
+	escaped := url.QueryEscape(password)
+	for _, source := range []string{
+		"postgres://user:" + escaped + "@127.0.0.1:1/shop", "postgres://user:" + password + "@127.0.0.1:1/shop", "postgres://user@127.0.0.1:1/shop?password=" + escaped,
+		"postgres://user:" + escaped + "@127.0.0.1:1/shop?sslmode=nonsense", "host=127.0.0.1 port=1 password=" + password, "host=127.0.0.1 port=x password=" + password,
+		"nats://user:" + escaped + "@127.0.0.1:1", "nats://user:" + password + "@127.0.0.1:1", "nats://" + escaped + "@127.0.0.1:1",
+		"nats://user:" + escaped + "@127.0.0.1:1,nats://127.0.0.1:2", "tls://user:" + escaped + "@127.0.0.1:1",
+	} {
+		flag, name := "--postgres", "DATABASE_URL"
+		if strings.Contains(source, "nats") || strings.Contains(source, "tls:") {
+			flag, name = "--nats", "NATS_URL"
+		}
+		for _, o := range []outcome{u.run("dead", "list", flag, source), u.with(name+"="+source).run("dead", "list")} {
+			assert.NotZero(t, o.code)
+			for _, secret := range []string{password, escaped, "the/pass", "word?"} {
+				assert.NotContains(t, o.out+o.err, secret, source)
+			}
+		}
+		assert.Equal(t, 1, strings.Count(u.with(name+"="+source).run("dead", "list").err, "\n"), "one line: %s", source)
+	}
+}
+
+func TestThePasswordOfPostgreSQLComesFromTheEnvironmentOrAFile(t *testing.T) {
+	t.Parallel()
+	source, asked := newStrict(t)
+	u := newUser(t)
+	file := filepath.Join(t.TempDir(), "pgpass")
+	require.NoError(t, os.WriteFile(file, []byte("*:*:*:*:from-the-file\n"), 0o600))
+	for want, env := range map[string]string{
+		"from-the-variable": "PGPASSWORD=from-the-variable", "from-the-file": "PGPASSFILE=" + file,
+		"from-the-url": "DATABASE_URL=" + strings.Replace(source, "user@", "user:from-the-url@", 1),
+	} {
+		args := []string{"dead", "list", "--postgres", source}
+		if want == "from-the-url" {
+			args = args[:2]
+		}
+		o := u.with(env).run(args...)
+		assert.Equal(t, want, <-asked)
+		assert.Equal(t, 1, o.code)
+		assert.Contains(t, o.err, "is wrong", "the server's reason")
+		assert.NotContains(t, o.err, want, "which repeats the password")
+		assert.Equal(t, 1, strings.Count(o.err, "\n"), o.err)
+	}
+}
+
+// newStrict is a PostgreSQL server that asks for a password, and refuses each: the test's own server asks for none.
+func newStrict(t *testing.T) (source string, passwords <-chan string) {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	asked := make(chan string, 10)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			backend := pgproto3.NewBackend(conn, conn)
+			_, _ = backend.ReceiveStartupMessage()
+			backend.Send(&pgproto3.AuthenticationCleartextPassword{})
+			_ = backend.SetAuthType(pgproto3.AuthTypeCleartextPassword)
+			_ = backend.Flush()
+			if m, err := backend.Receive(); err == nil {
+				password := m.(*pgproto3.PasswordMessage).Password
+				asked <- password
+				backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: "the password " + password + " is wrong"})
+				_ = backend.Flush()
+			}
+			_ = conn.Close()
+		}
+	}()
+	return "postgres://user@" + listener.Addr().String() + "/shop?sslmode=disable", asked
+}
+
+func TestDeadWarnsOfAPasswordThatEveryProcessCanRead(t *testing.T) {
+	t.Parallel()
+	source, pool := newDatabase(t)
+	_, err := pool.Exec(t.Context(), "CREATE TABLE walletcrew_dead_letters (inbox text)")
+	require.NoError(t, err)
+	u := newUser(t)
+	withPassword := strings.Replace(source, "postgres@", "postgres:whatever@", 1)
+	o := u.run("dead", "list", "--postgres", withPassword)
+	assert.Zero(t, o.code)
+	assert.Contains(t, o.err, "every process can read the password in --postgres")
+	assert.NotContains(t, o.err, "whatever")
+	assert.Empty(t, u.with("DATABASE_URL="+withPassword).run("dead", "list").err)
+	assert.Empty(t, u.with("PGPASSWORD=whatever").run("dead", "list", "--postgres", source).err)
+}
+
+func TestDeadAsksWhichOfTwoServersIsMeant(t *testing.T) {
+	t.Parallel()
+	u := newUser(t, "NATS_URL=nats://127.0.0.1:1", "DATABASE_URL=postgres://user@127.0.0.1:1/shop")
+	o := u.run("dead", "list")
+	assert.Equal(t, 2, o.code)
+	assert.Contains(t, o.err, "both set")
+	assert.Equal(t, 1, u.run("dead", "list", "--nats", "nats://127.0.0.1:1").code)
+	assert.Equal(t, 1, u.run("dead", "list", "--postgres", "postgres://user@127.0.0.1:1/shop").code)
+	assert.Equal(t, 2, u.run("dead", "list", "--postgres", "postgres://user@127.0.0.1:1/shop", "--nats", "nats://127.0.0.1:1").code)
 }
 
 func TestDeadSaysThatTheServerIsAway(t *testing.T) {

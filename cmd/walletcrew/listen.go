@@ -61,7 +61,7 @@ while your service is away: it is in this process's memory alone until your serv
 	flags.StringSliceVar(&f.events, "event", []string{"*"}, "the events of a new webhook: `names` or patterns")
 	flags.BoolVar(&f.keep, "keep", false, "keep what comes while your service is away, and forward it when it is back")
 	flags.BoolVar(&f.unsigned, "forward-forged", false, "forward what isn't authentic, too")
-	flags.StringVar(&f.atEnd, "at-end", "delete", "what becomes of a webhook that this created: delete, or `disable`")
+	flags.StringVar(&f.atEnd, "at-end", "delete", "`what` becomes of a webhook that this created: delete, or disable")
 	flags.BoolVar(&f.clean, "clean", false, "delete what listens that crashed have left, and end")
 	flags.DurationVar(&f.probe, "probe", 30*time.Second, "how often to see whether the endpoint still leads here, and the webhook is still there; 0: never")
 	c.addAccountFlags(cmd)

@@ -69,7 +69,7 @@ func newUser(t *testing.T, env ...string) *user {
 	t.Helper()
 	u := &user{t: t, dir: t.TempDir()}
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "WALLETCREW_") && !strings.HasPrefix(entry, "NATS_") {
+		if !slices.ContainsFunc([]string{"WALLETCREW_", "NATS_", "DATABASE_URL", "PG"}, func(own string) bool { return strings.HasPrefix(entry, own) }) {
 			u.env = append(u.env, entry)
 		}
 	}

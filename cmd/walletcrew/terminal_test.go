@@ -78,6 +78,22 @@ func TestOnATerminalALoadShowsItsProgress(t *testing.T) {
 	assert.Empty(t, said.String(), "nobody looks on")
 }
 
+func TestOnATerminalARedriveShowsItsProgress(t *testing.T) {
+	t.Parallel()
+	ids := strings.Fields(strings.Repeat("id ", fewResults+1))
+	nothing := func(context.Context, deadLetters, string) error { return nil }
+	c, _, said := onATerminal("")
+	assert.Equal(t, len(ids), c.settle(t.Context(), nil, ids, false, nothing).Done)
+	assert.Contains(t, said.String(), "/21", "the bar")
+	c, _, said = onATerminal("")
+	c.settle(t.Context(), nil, ids[1:], false, nothing)
+	assert.Empty(t, said.String(), "a few are done at once")
+	c, _, said = onATerminal("")
+	c.terminal = never
+	c.settle(t.Context(), nil, ids, false, nothing)
+	assert.Empty(t, said.String(), "nobody looks on")
+}
+
 // A service that never answers doesn't keep a dev from ending.
 func TestCtrlCEndsADevWhoseServiceHangs(t *testing.T) {
 	t.Parallel()
