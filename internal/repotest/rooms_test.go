@@ -19,14 +19,14 @@ func TestTheDiagramOfTheRoomsShowsEachFile(t *testing.T) {
 	for dir, files := range there {
 		missing := slices.DeleteFunc(slices.Clone(files), func(file string) bool { return slices.Contains(drawn[dir], file) })
 		if len(missing) > 0 {
-			assert.Fail(t, "CONTRIBUTING.md, The rooms: "+path.Join(dir, missing[0])+" isn't in the diagram",
+			assert.Fail(t, "docs/architecture.md, Each file: "+path.Join(dir, missing[0])+" isn't in the diagram",
 				"Write there:\n\n%s", linesFor(dir, missing, files, drawn[dir] != nil))
 		}
 	}
 	for dir, files := range drawn {
 		for _, file := range files {
 			if !slices.Contains(there[dir], file) {
-				assert.Fail(t, "CONTRIBUTING.md, The rooms: the diagram shows "+path.Join(dir, file)+", which isn't there", "Take it out")
+				assert.Fail(t, "docs/architecture.md, Each file: the diagram shows "+path.Join(dir, file)+", which isn't there", "Take it out")
 			}
 		}
 	}
@@ -37,12 +37,12 @@ func TestTheDiagramOfTheRoomsShowsEachFile(t *testing.T) {
 func filesDrawn(t *testing.T) map[string][]string {
 	t.Helper()
 	files := map[string][]string{} // by folder
-	text, err := os.ReadFile(root + "/CONTRIBUTING.md")
+	text, err := os.ReadFile(root + "/docs/architecture.md")
 	require.NoError(t, err)
-	_, diagram, _ := strings.Cut(string(text), "\n## The rooms\n")
+	_, diagram, _ := strings.Cut(string(text), "\n## Each file\n")
 	_, diagram, _ = strings.Cut(diagram, "```\nwalletcrew-go/")
 	diagram, _, found := strings.Cut(diagram, "\n```")
-	require.True(t, found, `CONTRIBUTING.md has no diagram below "The rooms" that begins with "walletcrew-go/"`)
+	require.True(t, found, `docs/architecture.md has no diagram below "Each file" that begins with "walletcrew-go/"`)
 
 	type folder struct {
 		path   string
