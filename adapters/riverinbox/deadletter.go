@@ -185,7 +185,7 @@ func (i *Inbox) DeadLetter(ctx context.Context, id string) (*DeadLetter, error) 
 // [ErrNoDeadLetter] if somebody else was first: then nothing was changed. The event keeps its key, so that a function that has made its effect
 // already can tell.
 func (d *DeadLetter) Redrive(ctx context.Context) error {
-	_, err := d.inbox.one(ctx, d.ID, d.inbox.deleting(), func(tx transaction, r deadRow) error { return tx.insert(ctx, r.args()) })
+	_, err := d.inbox.one(ctx, d.ID, d.inbox.deleting(), func(tx transaction, r deadRow) error { return d.inbox.insert(ctx, tx, r.args()) })
 	return err
 }
 

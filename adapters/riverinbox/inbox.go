@@ -2,15 +2,19 @@ package riverinbox
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
@@ -23,6 +27,10 @@ type Inbox struct {
 	schema    string // River's
 	retention time.Duration
 	db        database
+	dedupe    *sqldedupe.Deduper // for its table
+
+	insertAlways, insertOnce string       // statements
+	notified                 atomic.Int64 // UnixNano
 }
 
 // An Option is passed to [New] and [NewSQL].
@@ -48,7 +56,10 @@ var (
 	tableForm = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}$`)
 )
 
-const maxName = 50 // bytes
+const (
+	maxName = 50 // bytes
+	maxPuts = 10 // tries
+)
 
 // New returns an inbox that uses pgx. Name says what the worker does with the events, such as "orders". It is the name of the River queue
 // for its jobs, and has 1 to 50 lower-case ASCII letters and digits, with '_' or '-' between. The replicas of one receiver share a name;
@@ -57,33 +68,22 @@ const maxName = 50 // bytes
 // A nil pool, a wrong name and a wrong option are errors; a nil option is ignored. New doesn't ask the database: call
 // [Inbox.EnsureSchema] or [Inbox.Check] when the program starts.
 func New(pool *pgxpool.Pool, name string, opts ...Option) (*Inbox, error) {
-	i, err := newInbox(name, opts)
-	if err != nil {
-		return nil, err
+	if pool == nil {
+		return nil, errors.New("riverinbox: the pool is nil")
 	}
-	if i.db, err = newPgx(pool, i); err != nil {
-		return nil, fmt.Errorf("riverinbox: %w", err)
-	}
-	return i, nil
+	return newInbox(pgxDatabase{pool}, stdlib.OpenDBFromPool(pool), name, opts) // keeps no connection of its own, and has nothing to close
 }
 
 // NewSQL is [New] for database/sql, with any driver for PostgreSQL, and for a worker whose client is a river.Client[*sql.Tx].
 func NewSQL(db *sql.DB, name string, opts ...Option) (*Inbox, error) {
-	i, err := newInbox(name, opts)
-	if err != nil {
-		return nil, err
-	}
-	if i.db, err = newSQL(db, i); err != nil {
-		return nil, fmt.Errorf("riverinbox: %w", err)
-	}
-	return i, nil
+	return newInbox(sqlDatabase{db}, db, name, opts)
 }
 
-func newInbox(name string, opts []Option) (*Inbox, error) {
+func newInbox(db database, tables *sql.DB, name string, opts []Option) (*Inbox, error) {
 	if !nameForm.MatchString(name) || len(name) > maxName {
 		return nil, fmt.Errorf("riverinbox: the name %q: a name has 1 to %d lower-case ASCII letters and digits, with '_' or '-' between, such as \"orders\"", name, maxName)
 	}
-	i := &Inbox{name: name, events: "walletcrew_events", table: "walletcrew_dead_letters", retention: 24 * time.Hour}
+	i := &Inbox{db: db, name: name, events: "walletcrew_events", table: "walletcrew_dead_letters", retention: 24 * time.Hour}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(i)
@@ -92,6 +92,12 @@ func newInbox(name string, opts []Option) (*Inbox, error) {
 	if !tableForm.MatchString(i.table) {
 		return nil, fmt.Errorf("riverinbox: WithTables: %q is not a name of ASCII letters, digits and underscores", i.table)
 	}
+	var err error
+	i.dedupe, err = sqldedupe.New(tables, sqldedupe.Postgres, i.dedupeName(), sqldedupe.WithTable(i.events), sqldedupe.WithRetention(i.retention))
+	if err != nil {
+		return nil, fmt.Errorf("riverinbox: %w", err)
+	}
+	i.prepare()
 	return i, nil
 }
 
@@ -109,16 +115,25 @@ func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
 	if e == nil || len(e.Raw) == 0 {
 		return errors.New("riverinbox: the event has no body")
 	}
-	if err := i.db.take(ctx, e); err != nil {
-		return receiver.Temporary(fmt.Errorf("riverinbox: %w", err))
+	put := i.take
+	if receiver.Key(ctx) == "" {
+		put = i.insert
 	}
-	return nil
+	for try := 1; ; try++ {
+		err := put(ctx, i.db, argsOf(ctx, e))
+		if err == nil {
+			return nil
+		}
+		if try == maxPuts || !serialization(err) {
+			return receiver.Temporary(fmt.Errorf("riverinbox: insert the job: %w", err))
+		}
+	}
 }
 
 // EnsureSchema creates the inbox's own tables where they are missing, and then does what [Inbox.Check] does. River's tables are River's:
 // run its migrations before, with rivermigrate or the river command.
 func (i *Inbox) EnsureSchema(ctx context.Context) error {
-	if err := i.db.ensureDedupe(ctx); err != nil {
+	if err := i.dedupe.EnsureSchema(ctx); err != nil {
 		return fmt.Errorf("riverinbox: EnsureSchema: %w", err)
 	}
 	// "IF NOT EXISTS" isn't safe against another who creates the same at the same time; the next try finds it.
@@ -137,12 +152,12 @@ func (i *Inbox) EnsureSchema(ctx context.Context) error {
 // Check says, when a program starts, what would go wrong later: the database can't be reached, a table is missing, or a permission is. It
 // puts a job and a dead letter into the database in a transaction that it rolls back.
 func (i *Inbox) Check(ctx context.Context) error {
-	if err := i.db.checkDedupe(ctx); err != nil {
+	if err := i.dedupe.Check(ctx); err != nil {
 		return fmt.Errorf("riverinbox: Check: %w", err)
 	}
 	errDone := errors.New("done")
 	err := i.db.inTx(ctx, func(tx transaction) error {
-		if err := tx.insert(ctx, Args{Name: "check", Body: []byte("{}")}); err != nil {
+		if err := i.take(ctx, tx, Args{Name: "check", Key: "check " + rand.Text(), Body: []byte("{}")}); err != nil {
 			return fmt.Errorf("no job can be inserted: run River's migrations, and see to the permissions of the database's user: %w", err)
 		}
 		row := deadRow{Name: "check", Body: []byte("{}"), Queued: time.Now()}
@@ -151,6 +166,7 @@ func (i *Inbox) Check(ctx context.Context) error {
 		}
 		return errDone
 	})
+	i.notified.Store(0) // nobody was told
 	if errors.Is(err, errDone) {
 		return nil
 	}

@@ -26,7 +26,9 @@ const (
 	defaultTimeout = time.Minute // River's own
 	maxSnooze      = 30 * time.Second
 	buryTimeout    = 5 * time.Second
-	reviveEvery    = time.Minute
+	tendTimeout    = 2 * time.Second // the jobs that were found wait for it
+	tendEvery      = time.Minute
+	purgeBatch     = 1000
 )
 
 // A WorkerOption is passed to [Inbox.AddWorker].
@@ -52,7 +54,7 @@ func WithLogger(l *slog.Logger) WorkerOption { return func(w *worker) { w.logger
 //
 // One client of all that share River's tables, the leader, rescues stuck jobs, with its own RescueStuckJobsAfter. A leader without the inbox's
 // worker discards them: a hook that AddWorker adds to the configuration looks once a minute for jobs of the inbox that were discarded, and lets
-// them run again.
+// them run again. It also removes the records of events that the inbox need no longer remember.
 //
 // A client has one inbox's worker; use a client for each inbox. The errors: a nil or wrong argument, Workers that is nil, a Schema that isn't
 // the inbox's, and a rescue before the function's time is up.
@@ -91,7 +93,7 @@ func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ..
 	}
 	config.Hooks = append(slices.Clip(config.Hooks), river.HookMetricEmitFunc(func(ctx context.Context, m *rivertype.HookMetricEmitParams) {
 		if fetched, ok := m.Metric.(*rivertype.JobGetAvailableDurationMetric); ok && fetched.Queue == i.name {
-			w.revive(ctx)
+			w.tend(ctx)
 		}
 	}))
 	return nil
@@ -104,7 +106,7 @@ type worker struct {
 	tries   int
 	timeout time.Duration
 	logger  *slog.Logger
-	revived atomic.Int64 // UnixNano
+	tended  atomic.Int64 // UnixNano
 }
 
 // Timeout implements river.Worker.
@@ -166,21 +168,35 @@ func (w *worker) bury(ctx context.Context, job *river.Job[Args], reason error) e
 	return nil
 }
 
-// revive lets jobs of the inbox run again that a leader has discarded which doesn't know them. The inbox's own worker discards none.
-func (w *worker) revive(ctx context.Context) {
-	last, now := w.revived.Load(), time.Now().UnixNano()
-	if now-last < int64(reviveEvery) || !w.revived.CompareAndSwap(last, now) {
+// tend does what has to be done once in a while, when a worker has looked for jobs: no delivery waits for it.
+//
+// It lets jobs of the inbox run again that a leader has discarded which doesn't know them; the inbox's own worker discards none. And it removes
+// records that have expired, a batch at a time: at once again after a full one.
+func (w *worker) tend(ctx context.Context) {
+	last, now := w.tended.Load(), time.Now().UnixNano()
+	if now-last < int64(tendEvery) || !w.tended.CompareAndSwap(last, now) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, buryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tendTimeout)
 	defer cancel()
 	n, err := w.inbox.revive(ctx)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, "riverinbox: can't look for discarded jobs", slog.String("inbox", w.inbox.name), slog.Any("error", err))
-	case n > 0:
-		cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, "riverinbox: jobs that another River client has discarded run again", slog.String("inbox", w.inbox.name), slog.Int("jobs", n))
+	if n > 0 {
+		w.warn(ctx, "riverinbox: jobs that another River client has discarded run again", slog.Int("jobs", n))
 	}
+	if err != nil {
+		w.warn(ctx, "riverinbox: can't look for discarded jobs", slog.Any("error", err))
+	}
+	purged, err := w.inbox.dedupe.Purge(ctx, purgeBatch)
+	if err != nil {
+		w.warn(ctx, "riverinbox: can't remove expired records", slog.Any("error", err))
+	}
+	if purged == purgeBatch {
+		w.tended.Store(last)
+	}
+}
+
+func (w *worker) warn(ctx context.Context, message string, attr slog.Attr) {
+	cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, slog.LevelWarn, message, slog.String("inbox", w.inbox.name), attr)
 }
 
 // A plainError is an error whose text PostgreSQL takes: with \u0000 in it, River could store neither it nor the results of the jobs that it
