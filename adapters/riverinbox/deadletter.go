@@ -145,12 +145,9 @@ func (i *Inbox) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 // Inboxes returns the names of the inboxes that have dead letters, in alphabetical order: for a tool that isn't told a name. A nil pool and a
 // wrong name in [WithTables] are errors; the other options don't matter.
 func Inboxes(ctx context.Context, pool *pgxpool.Pool, opts ...Option) ([]string, error) {
-	i, err := newInbox("any", opts)
+	i, err := New(pool, "any", opts...)
 	if err != nil {
 		return nil, err
-	}
-	if pool == nil {
-		return nil, errors.New("riverinbox: the pool is nil")
 	}
 	found, err := pool.Query(ctx, "SELECT DISTINCT inbox FROM "+i.table+" ORDER BY inbox")
 	if err != nil {
