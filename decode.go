@@ -134,7 +134,8 @@ func (s *scanner) each(read func() error) error {
 	return err
 }
 
-// object reads an object into a struct: a member into the field that has its name as tag, and any other with other.
+// object reads an object into a struct: a member into the field that has its name as tag, and any other with other. A field that the value
+// doesn't fit stays empty.
 func (s *scanner) object(into reflect.Value, fields fields, other func(name string) error) error {
 	return s.each(func() error {
 		name, err := s.value()
@@ -142,53 +143,133 @@ func (s *scanner) object(into reflect.Value, fields fields, other func(name stri
 			return err
 		}
 		name = textOf(name)
-		if f, ok := fields[name]; ok {
-			return s.field(into.FieldByIndex(f.index), f.fields)
+		f, ok := fields[name]
+		if !ok {
+			return other(name)
 		}
-		return other(name)
+		field := into.FieldByIndex(f.index)
+		fits, err := f.read(s, field)
+		if err == nil && !fits {
+			field.SetZero()
+			s.misfits = append(s.misfits, strings.ReplaceAll(string(s.dec.StackPointer()[1:]), "/", "."))
+		}
+		return err
 	})
 }
 
-// field reads a value for what it says. A field that the value doesn't fit stays empty.
-func (s *scanner) field(field reflect.Value, inner fields) error {
-	into := field.Addr().Interface()
-	switch into := into.(type) {
-	case *Values:
-		if s.dec.PeekKind() == '{' {
-			return s.values(into)
+// A reader reads the next value into a field, for what it says, and reports whether it fits.
+type reader func(s *scanner, field reflect.Value) (fits bool, err error)
+
+// readerOf chooses the reader for fields of a type.
+func readerOf(t reflect.Type) reader {
+	switch t {
+	case reflect.TypeFor[Values]():
+		return readValues
+	case reflect.TypeFor[[]string]():
+		return readStrings
+	case reflect.TypeFor[Device]():
+		return readDevice
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return readString
+	case reflect.Int:
+		return readInt
+	case reflect.Struct:
+		if !reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+			return structReader(fieldsOf(t))
 		}
-	case *[]string:
-		if s.dec.PeekKind() == '[' {
-			if fits, err := s.strings(into); fits || err != nil {
-				return err
-			}
-			s.misfit(field)
-			return nil
+	case reflect.Pointer:
+		if inner := t.Elem(); inner.Kind() == reflect.Struct {
+			return pointerReader(readerOf(inner))
 		}
 	}
-	if inner != nil && s.dec.PeekKind() == '{' {
-		if field.Kind() == reflect.Pointer {
-			field.Set(reflect.New(field.Type().Elem()))
-			field = field.Elem()
-		}
-		return s.object(field, inner, func(string) error { return s.dec.SkipValue() })
-	}
-	value, err := s.value()
-	if err != nil {
-		return err
-	}
-	if device, ok := into.(*Device); ok {
-		device.set(value, s.raw(value))
-	} else if !set(into, value) {
-		s.misfit(field)
-	}
-	return nil
+	return readOther
 }
 
-// misfit is told of a field that the value that was read last doesn't fit.
-func (s *scanner) misfit(field reflect.Value) {
-	field.SetZero()
-	s.misfits = append(s.misfits, strings.ReplaceAll(string(s.dec.StackPointer()[1:]), "/", "."))
+func readString(s *scanner, field reflect.Value) (bool, error) {
+	value, err := s.value()
+	if err != nil {
+		return false, err
+	}
+	text, fits := stringOf(value)
+	field.SetString(text)
+	return fits, nil
+}
+
+func readInt(s *scanner, field reflect.Value) (bool, error) {
+	value, err := s.value()
+	if err != nil {
+		return false, err
+	}
+	n, fits := intOf(value)
+	field.SetInt(int64(n))
+	return fits, nil
+}
+
+func readDevice(s *scanner, field reflect.Value) (bool, error) {
+	value, err := s.value()
+	if err != nil {
+		return false, err
+	}
+	field.Addr().Interface().(*Device).set(value, s.raw(value))
+	return true, nil
+}
+
+func readValues(s *scanner, field reflect.Value) (bool, error) {
+	if s.dec.PeekKind() != '{' {
+		return readOther(s, field)
+	}
+	return true, s.values(field.Addr().Interface().(*Values))
+}
+
+func readStrings(s *scanner, field reflect.Value) (bool, error) {
+	if s.dec.PeekKind() != '[' {
+		return readOther(s, field)
+	}
+	list, all := make([]string, 0, 4), true
+	err := s.each(func() error {
+		value, err := s.value()
+		if err == nil {
+			text, fits := stringOf(value)
+			list, all = append(list, text), all && fits
+		}
+		return err
+	})
+	*field.Addr().Interface().(*[]string) = list
+	return all, err
+}
+
+func structReader(fields fields) reader {
+	return func(s *scanner, field reflect.Value) (bool, error) {
+		if s.dec.PeekKind() != '{' {
+			return readOther(s, field)
+		}
+		return true, s.object(field, fields, func(string) error { return s.dec.SkipValue() })
+	}
+}
+
+func pointerReader(read reader) reader {
+	return func(s *scanner, field reflect.Value) (bool, error) {
+		if s.dec.PeekKind() != '{' {
+			return readOther(s, field)
+		}
+		field.Set(reflect.New(field.Type().Elem()))
+		return read(s, field.Elem())
+	}
+}
+
+// readOther reads what the JSON library takes, and an empty array for an empty object, as PHP writes it.
+func readOther(s *scanner, field reflect.Value) (bool, error) {
+	value, err := s.value()
+	if err != nil {
+		return false, err
+	}
+	into := field.Addr().Interface()
+	if value[0] == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
+		return true, nil
+	}
+	return jsonv2.Unmarshal([]byte(value), into, jsontext.AllowInvalidUTF8(true)) == nil, nil
 }
 
 func (s *scanner) values(v *Values) error {
@@ -206,40 +287,32 @@ func (s *scanner) values(v *Values) error {
 	})
 }
 
-func (s *scanner) strings(list *[]string) (fits bool, err error) {
-	*list, fits = make([]string, 0, 4), true
-	err = s.each(func() error {
-		value, err := s.value()
-		if err == nil {
-			*list = append(*list, "")
-			fits = set(&(*list)[len(*list)-1], value) && fits
-		}
-		return err
-	})
-	return fits, err
+// stringOf returns what a value says in a string field, and whether it fits one.
+func stringOf(value string) (text string, fits bool) {
+	switch value[0] {
+	case '{', '[':
+		return "", false
+	case 'n':
+		return "", true
+	}
+	return textOf(value), true
 }
 
-// set reports whether a value fits what into points to, for what it says.
-func set(into any, value string) bool {
-	kind := jsontext.Value(value[:1]).Kind()
-	switch into := into.(type) {
-	case *string:
-		if kind != 'n' {
-			*into = textOf(value)
-		}
-		return kind != '{' && kind != '['
-	case *int:
+// intOf returns what a value says in an integer field, and whether it fits one.
+func intOf(value string) (n int, fits bool) {
+	switch kind := jsontext.Value(value[:1]).Kind(); kind {
+	case 'n':
+		return 0, true
+	case '0', '"':
 		text := textOf(value)
+		if kind == '"' && !jsontext.Value(text).IsValid() { // "+3", or "3."
+			return 0, false
+		}
 		whole, fraction, _ := strings.Cut(text, ".")
 		n, err := strconv.Atoi(whole)
-		*into = n
-		number := kind == '0' || kind == '"' && err == nil && jsontext.Value(text).IsValid() // not "+3", and not "3."
-		return kind == 'n' || number && err == nil && strings.Trim(fraction, "0") == ""
+		return n, err == nil && strings.Trim(fraction, "0") == ""
 	}
-	if kind == '[' && strings.TrimSpace(value[1:len(value)-1]) == "" && jsonv2.Unmarshal([]byte("{}"), into) == nil {
-		return true // PHP writes an empty object so
-	}
-	return jsonv2.Unmarshal([]byte(value), into, jsontext.AllowInvalidUTF8(true)) == nil
+	return 0, false
 }
 
 // A payload is how an event's body is read: into a struct, by the tags of its fields.
@@ -267,28 +340,20 @@ func payloadInto(v any) (payload, bool) {
 	return payload{}, false
 }
 
-// fields are those of a struct and of structs embedded in it, by the name of the member that each takes.
+// fields say where each member of an object goes in a struct, and how it is read: by its name, which is the field's tag.
 type fields map[string]struct {
-	index  []int
-	fields fields // of a struct that is read field by field
+	index []int // more than one for a field of a struct that is embedded
+	read  reader
 }
 
 func fieldsOf(t reflect.Type) fields {
 	all := fields{}
 	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" {
-			continue
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			field := all[name]
+			field.index, field.read = f.Index, readerOf(f.Type)
+			all[name] = field
 		}
-		field := all[name]
-		field.index = f.Index
-		if f.Type.Kind() == reflect.Pointer {
-			f.Type = f.Type.Elem()
-		}
-		if f.Type.Kind() == reflect.Struct && !reflect.PointerTo(f.Type).Implements(reflect.TypeFor[json.Unmarshaler]()) {
-			field.fields = fieldsOf(f.Type)
-		}
-		all[name] = field
 	}
 	return all
 }

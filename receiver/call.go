@@ -24,11 +24,12 @@ type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	ctx      context.Context // of all that is done for it
+	turn     turn
 	body     timedBody
 	delivery *verifier.Delivery // nil until it is received
 	out      Outcome
 	arrived  time.Time
-	last     time.Time      // when the step before ended, and this one began
+	last     time.Duration  // from the arrival until the step before ended, and this one began
 	early    sync.WaitGroup // timeUp
 	finished bool           // it is decided, logged and observed
 	answered bool           // by writeEmpty: the status is written
@@ -68,8 +69,8 @@ func (c *call) receive() bool {
 // lap returns how long a step took that ends now.
 func (c *call) lap() time.Duration {
 	before := c.last
-	c.last = time.Now()
-	return c.last.Sub(before)
+	c.last = time.Since(c.arrived) // which costs half of what time.Now does
+	return c.last - before
 }
 
 // A timedBody is a body that has a deadline to come in.
@@ -150,7 +151,7 @@ func (c *call) inTime() bool {
 // claim claims the event, and reports whether the function is to be called.
 func (c *call) claim(key string) (*turn, bool) {
 	h := c.handler
-	mine, state, err := h.claims.take(c.ctx, key)
+	mine, state, err := h.claims.take(c.ctx, key, &c.turn)
 	switch {
 	case errors.Is(err, errTooMany):
 		c.out.unavailable(InFlight, ReasonTooManyWaiting, err)
@@ -183,8 +184,8 @@ func (c *call) run(mine *turn) {
 		if !returned {
 			err, c.exiting = guard.Goexit("receiver: the function"), true
 		}
-		late, ended := !stop(), time.Now()
-		took, settled := ended.Sub(began), false
+		late, ended := !stop(), time.Since(c.arrived)
+		took, settled := ended-began, false
 		defer func() { // also after a runtime.Goexit of the deduper
 			c.exiting = c.exiting || !settled
 			if late {
@@ -279,7 +280,7 @@ func (c *call) finish() {
 // decided completes the outcome.
 func (c *call) decided() {
 	c.finished = true
-	c.out.Total = c.last.Sub(c.arrived)
+	c.out.Total = c.last
 	c.out.RemoteAddr = c.r.RemoteAddr
 	if d := c.delivery; d != nil {
 		c.out.ClaimedName, c.out.ClaimedTenant = d.ClaimedName, d.ClaimedTenant

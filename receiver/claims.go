@@ -83,12 +83,12 @@ func newClaims(deduper Deduper, lease time.Duration, log *log) *claims {
 	return c
 }
 
-// take waits until nobody in this process handles the key, and claims it: other processes are up to the deduper. The turn is the
-// caller's, to settle, if the state is Claimed, or if the deduper failed. The error is [errBusy] if the context ended before the turn
+// take waits until nobody in this process handles the key, and claims it: other processes are up to the deduper. Mine becomes the key's
+// turn. It is returned, to be settled, if the state is Claimed, or if the deduper failed. The error is [errBusy] if the context ended before the turn
 // came, [errTooMany] if there is no room to wait.
-func (c *claims) take(ctx context.Context, key string) (*turn, ClaimState, error) {
-	mine, err := c.enter(ctx, key)
-	if err != nil {
+func (c *claims) take(ctx context.Context, key string, mine *turn) (*turn, ClaimState, error) {
+	mine.key = key
+	if err := c.enter(ctx, mine); err != nil {
 		return nil, 0, err
 	}
 	keep := false
@@ -147,7 +147,7 @@ func (c *claims) settle(ctx context.Context, mine *turn, done bool) error {
 			c.owe(d)
 		}
 	}()
-	err := c.tell(context.WithoutCancel(ctx), d)
+	err := c.tell(ctx, d)
 	told = err == nil || errors.Is(err, ErrLeaseLost)
 	return err
 }
@@ -169,24 +169,23 @@ func (c *claims) drain(ctx context.Context) error {
 }
 
 // enter waits for the key's turn.
-func (c *claims) enter(ctx context.Context, key string) (*turn, error) {
-	mine := &turn{key: key}
+func (c *claims) enter(ctx context.Context, mine *turn) error {
 	for {
 		c.mu.Lock()
 		now := time.Now()
-		other := c.turns[key]
+		other := c.turns[mine.key]
 		if other == nil || !now.Before(other.until) {
 			if other != nil {
 				c.end(other)
 			}
 			mine.until = now.Add(c.lease)
-			c.turns[key] = mine
+			c.turns[mine.key] = mine
 			c.mu.Unlock()
-			return mine, nil
+			return nil
 		}
 		if other.waiting == maxWaiting {
 			c.mu.Unlock()
-			return nil, errTooMany
+			return errTooMany
 		}
 		if other.waiting++; other.ended == nil {
 			other.ended = make(chan struct{})
@@ -197,7 +196,7 @@ func (c *claims) enter(ctx context.Context, key string) (*turn, error) {
 			c.mu.Lock()
 			other.waiting--
 			c.mu.Unlock()
-			return nil, fmt.Errorf("%w: %w", errBusy, err)
+			return fmt.Errorf("%w: %w", errBusy, err)
 		}
 	}
 }
@@ -231,10 +230,11 @@ func await(ctx context.Context, ended <-chan struct{}, atMost time.Duration) err
 	return nil
 }
 
+// tell tells the deduper of a debt, also when ctx has ended.
 func (c *claims) tell(ctx context.Context, d debt) error {
-	if !c.atOnce { // else the timer would be the most of what it costs, for nothing
+	if !c.atOnce { // that one doesn't look at ctx, and the timer would be the most of what it costs
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, settleTimeout)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 		defer cancel()
 	}
 	return guard.Call("receiver: the deduper", func() error {

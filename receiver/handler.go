@@ -138,7 +138,6 @@ func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Ha
 // ServeHTTP receives one delivery.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{handler: h, w: w, r: r, arrived: time.Now()}
-	c.last = c.arrived
 	if !h.inside.enter() {
 		c.out.unavailable(Unavailable, ReasonShuttingDown, errShuttingDown)
 		c.finish()

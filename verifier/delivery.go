@@ -73,12 +73,11 @@ func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
 		return d, err
 	}
 	d.Body, err = readBody(r.Body, r.ContentLength, v.maxBodyBytes)
-	read := time.Now()
-	d.Read = read.Sub(began)
+	d.Read = time.Since(began)
 	if err != nil {
 		return d, err
 	}
-	if err := v.accept(r.Context(), d, sig, began, read); err != nil {
+	if err := v.accept(r.Context(), d, sig, began); err != nil {
 		return d, explainBody(err, r.ContentLength, d.Body)
 	}
 	return d, nil
@@ -105,8 +104,7 @@ func (v *Verifier) DeliveryFrom(ctx context.Context, header func(name string) st
 	case int64(len(body)) > v.maxBodyBytes:
 		return d, tooLarge(v.maxBodyBytes)
 	}
-	now := time.Now()
-	return d, explainBody(v.accept(ctx, d, sig, now, now), -1, body)
+	return d, explainBody(v.accept(ctx, d, sig, time.Now()), -1, body)
 }
 
 // Event is [Verifier.Delivery] for callers who only need the event.
@@ -122,10 +120,9 @@ func (v *Verifier) EventFrom(ctx context.Context, header func(name string) strin
 }
 
 // accept settles what the delivery is: authentic, then named, then decoded.
-func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, received, began time.Time) error {
+func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signature, received time.Time) error {
 	fit, err := v.verify(ctx, d.ClaimedTenant, d.Body, sig)
-	verified := time.Now()
-	d.Verify = verified.Sub(began)
+	d.Verify = time.Since(received) - d.Read // which costs half of what time.Now does
 	if err != nil {
 		return err
 	}
@@ -134,7 +131,7 @@ func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signa
 	if err == nil {
 		d.Event.ReceivedAt = received.Round(0).UTC() // as JSON keeps it, without the monotonic clock
 	}
-	d.Decode = time.Since(verified)
+	d.Decode = time.Since(received) - d.Read - d.Verify
 	return err
 }
 

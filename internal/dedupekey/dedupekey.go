@@ -27,13 +27,26 @@ func Of(scope, id string) string {
 
 type contextKey struct{}
 
-// With returns a context that holds the key.
-func With(ctx context.Context, key string) context.Context {
-	return context.WithValue(ctx, contextKey{}, key)
+// keyed is a context with a key. It costs one allocation, and context.WithValue two.
+type keyed struct {
+	context.Context
+	key string
 }
+
+func (k *keyed) Value(key any) any {
+	if key == (contextKey{}) {
+		return k
+	}
+	return k.Context.Value(key)
+}
+
+// With returns a context that holds the key.
+func With(ctx context.Context, key string) context.Context { return &keyed{ctx, key} }
 
 // From returns the context's key, "" where it has none.
 func From(ctx context.Context) string {
-	key, _ := ctx.Value(contextKey{}).(string)
-	return key
+	if k, ok := ctx.Value(contextKey{}).(*keyed); ok {
+		return k.key
+	}
+	return ""
 }
