@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -197,7 +198,10 @@ func atOnceCurve() growth {
 func atOnce(h http.Handler, number, total int) (perSecond float64, p99 time.Duration) {
 	address, stop := listen(h)
 	defer stop()
-	ready := requests(address, total)
+	ready := make([]bytes.Buffer, total)
+	for i := range ready {
+		newEvent().write(&ready[i])
+	}
 	conns := make([]net.Conn, number)
 	for i := range conns {
 		var err error
@@ -214,7 +218,7 @@ func atOnce(h http.Handler, number, total int) (perSecond float64, p99 time.Dura
 			answers := bufio.NewReader(conn)
 			for at := i; at < total; at += number {
 				sent := time.Now()
-				exchange(conn, answers, ready[at].wire)
+				exchange(conn, answers, ready[at].Bytes())
 				times[at] = time.Since(sent)
 			}
 		})

@@ -13,7 +13,13 @@ import (
 type group struct {
 	title    string
 	subjects func() []subject
+	slices   int // how many times longer its slices are; it has as many times fewer rounds
 }
+
+const (
+	oneSlice   = 1
+	fiveSlices = 5 // garbage is collected several times in a slice: what is allocated is paid for
+)
 
 type subject struct {
 	name    string
@@ -46,11 +52,13 @@ func rateOf(against string, atLeast float64) goal {
 }
 func allocations(atMost float64) goal { return goal{limit: atMost} }
 
-const tableHead = "| | ns/op | allocs/op | ratio | goal |\n|---|--:|--:|---|---|\n"
+const tableHead = "| | ns/op | quartiles | allocs/op | ratio | goal |\n|---|--:|--:|--:|---|---|\n"
 
-// measure returns the group's rows.
-func (g group) measure(rounds int, slice time.Duration) string {
+// measure returns the group's rows, those whose name contains only.
+func (g group) measure(rounds int, slice time.Duration, only string) string {
 	subjects := g.subjects()
+	subjects = slices.DeleteFunc(subjects, func(s subject) bool { return !strings.Contains(s.name, only) })
+	rounds, slice = max(3, rounds/g.slices), slice*time.Duration(g.slices)
 	operations := make([]int, len(subjects))
 	for i, s := range subjects {
 		operations[i] = calibrate(s, slice)
@@ -72,8 +80,9 @@ func (g group) measure(rounds int, slice time.Duration) string {
 	for _, s := range subjects {
 		mine := taken[s.name]
 		ratios, verdicts := judge(s, taken)
-		fmt.Fprintf(&rows, "| %s: %s | %s | %.0f | %s | %s |\n", g.title, s.name, thousands(median(mine.ns)), median(mine.mallocs),
-			strings.Join(ratios, "; "), strings.Join(verdicts, "; "))
+		low, middle, high := quartiles(mine.ns)
+		fmt.Fprintf(&rows, "| %s: %s | %s | %s-%s | %.0f | %s | %s |\n", g.title, s.name, thousands(middle), thousands(low), thousands(high),
+			median(mine.mallocs), strings.Join(ratios, "; "), strings.Join(verdicts, "; "))
 	}
 	return rows.String()
 }
@@ -115,6 +124,9 @@ func judge(s subject, taken map[string]samples) (ratios, verdicts []string) {
 			verdicts = append(verdicts, fmt.Sprintf("≤ %.0f allocs %s", g.limit, met(math.Round(median(mine.mallocs)) <= g.limit)))
 			continue
 		}
+		if _, measured := taken[g.against]; !measured {
+			continue
+		}
 		byRound := slices.Clone(mine.ns)
 		for round, other := range taken[g.against].ns {
 			byRound[round] /= other
@@ -122,12 +134,12 @@ func judge(s subject, taken map[string]samples) (ratios, verdicts []string) {
 				byRound[round] = 1 / byRound[round]
 			}
 		}
-		ratio := median(byRound)
+		low, ratio, high := quartiles(byRound)
 		of, bound, ok := "", "≤", ratio <= g.limit
 		if g.rate {
 			of, bound, ok = "the rate of ", "≥", ratio >= g.limit
 		}
-		ratios = append(ratios, fmt.Sprintf("%.2fx %s%s", ratio, of, g.against))
+		ratios = append(ratios, fmt.Sprintf("%.2fx (%.2f-%.2f) %s%s", ratio, low, high, of, g.against))
 		if g.limit != none {
 			verdicts = append(verdicts, fmt.Sprintf("%s %.2f %s", bound, g.limit, met(ok)))
 		}
@@ -143,8 +155,15 @@ func met(ok bool) string {
 }
 
 func median(values []float64) float64 {
+	_, middle, _ := quartiles(values)
+	return middle
+}
+
+// quartiles: half of the values are between the first and the last, half are under the middle one.
+func quartiles(values []float64) (low, middle, high float64) {
 	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+	n := len(sorted)
+	return sorted[n/4], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[(3*n-1)/4]
 }
 
 // thousands writes 1234567 as 1,234,567.
