@@ -69,8 +69,8 @@ func (s ClaimState) String() string {
 }
 
 // Key returns the deduplication key of the event that the function is called for: its "__id" within a scope that the sender can't
-// choose. That is one scope for verifier.Static, the tenant for verifier.SecretFunc, the client's tenant for verifier.FromAPI, and the
-// secret that fitted for any other source. It is "" if the event has no "__id", and in a context of another origin.
+// choose. That is one scope for verifier.Static, your ID of the tenant for verifier.Tenants, the client's tenant for verifier.FromAPI, the
+// secrets that were returned together for verifier.SecretFunc, and the secret that fitted for any other source. It is "" if the event has no "__id", and in a context of another origin.
 //
 // [Handler] and verifier.Middleware set it, and so does each worker of the adapters. It is printable ASCII without spaces, of at most
 // 512 bytes.

@@ -1,6 +1,7 @@
 package receiver_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -1194,11 +1195,72 @@ func TestACapturedDeliveryIsADuplicateUnderAnyTenantWithFromAPI(t *testing.T) {
 	a := keyOf(t, source, underTenant(eventWith("1"), "acme"))
 	b := keyOf(t, source, underTenant(eventWith("1"), "other"))
 	assert.Equal(t, a, b, "the scope is the client's tenant, whatever the header says")
-	perTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
-		return []walletcrew.Secret{knownSecret}, nil
+	perTenant := verifier.Tenants(func(_ context.Context, claimed string) (verifier.Tenant, error) {
+		return verifier.Tenant{ID: claimed, Source: verifier.Static(knownSecret)}, nil
 	})
 	assert.Equal(t, keyOf(t, perTenant, underTenant(eventWith("1"), client.TenantID())), a,
-		"replicas with FromAPI and with a SecretFunc of the same tenant share what was done")
+		"replicas with FromAPI and with Tenants of the same tenant share what was done")
+}
+
+// A function of the user's may find his tenant however the header spells it: by a column that ignores case, or for any header at all.
+func TestACapturedDeliveryIsADuplicateUnderAnyTenantWithASecretFunc(t *testing.T) {
+	t.Parallel()
+	loosely := func(_ context.Context, claimed string) ([]walletcrew.Secret, error) {
+		switch plain := strings.ToLower(strings.Trim(claimed, " \u200b")); plain {
+		case "acme", "acm\u00e9", "\u24d0cme":
+			return []walletcrew.Secret{knownSecret, otherSecret}, nil
+		}
+		return nil, nil
+	}
+	for name, source := range map[string]verifier.SecretSource{
+		"SecretFunc": verifier.SecretFunc(loosely),
+		"Cached":     verifier.Cached(verifier.SecretFunc(loosely), time.Minute, 10),
+		"any tenant": verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
+			return []walletcrew.Secret{knownSecret}, nil
+		}),
+	} {
+		calls := 0
+		deduper := receiver.NewMemoryDeduper(0, 0)
+		for range 2 { // the second time after a restart
+			h := receiver.NewHandler(verifierOf(t, source), func(context.Context, *walletcrew.Event) error { calls++; return nil },
+				receiver.WithDeduper(deduper), receiver.WithLogger(silentLog()))
+			for _, tenant := range []string{"ACME", "acme", "acm\u00e9", "acme ", " Acme", "acme\u200b", "\u24d0cme"} {
+				requireStatus(t, 204, send(h, underTenant(eventWith("1"), tenant)), name+" "+tenant)
+			}
+		}
+		assert.Equal(t, 1, calls, "%s: the header isn't signed: whoever captured a delivery can write anything there", name)
+	}
+}
+
+func TestARotationMakesNoEventNewWithASecretFunc(t *testing.T) {
+	t.Parallel()
+	signed := func(secret walletcrew.Secret) *http.Request {
+		r := eventWith("1")
+		r.Header.Set(walletcrew.HeaderSignature, walletcrew.Sign(secret, []byte(`{"__id":"1","passId":"p-1"}`)))
+		return r
+	}
+	for name, both := range map[string][]walletcrew.Secret{
+		"the old one first": {knownSecret, otherSecret},
+		"the new one first": {otherSecret, knownSecret}, // then only a process that knew the old one alone
+	} {
+		returned := []walletcrew.Secret{knownSecret}
+		source := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) { return returned, nil })
+		before := keyOf(t, source, signed(knownSecret))
+		v := verifierOf(t, source)
+		key := func(v *verifier.Verifier, secret walletcrew.Secret) string {
+			d, err := v.Delivery(signed(secret))
+			require.NoError(t, err, name)
+			return d.Key()
+		}
+		require.Equal(t, before, key(v, knownSecret), name)
+		returned = both
+		assert.Equal(t, before, key(v, otherSecret), "%s: delivered again, signed with the new secret", name)
+		assert.Equal(t, before, key(v, knownSecret), "%s: delivered again, signed with the old secret", name)
+		assert.Equal(t, key(verifierOf(t, source), knownSecret), key(verifierOf(t, source), otherSecret), "%s: a process that starts meanwhile", name)
+		if both[0] == knownSecret {
+			assert.Equal(t, before, key(verifierOf(t, source), otherSecret), "%s: a process that starts meanwhile", name)
+		}
+	}
 }
 
 func TestWithASecretFuncEachTenantHasItsOwnScope(t *testing.T) {
@@ -1247,11 +1309,11 @@ func TestWithAnyOtherSourceTheSecretThatFittedIsTheScope(t *testing.T) {
 
 func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
 	t.Parallel()
-	anyTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
-		return []walletcrew.Secret{knownSecret}, nil
+	anyTenant := verifier.Tenants(func(_ context.Context, claimed string) (verifier.Tenant, error) {
+		return verifier.Tenant{ID: cmp.Or(claimed, "none"), Source: verifier.Static(knownSecret)}, nil
 	})
 	sources := map[string]verifier.SecretSource{
-		"static": verifier.Static(knownSecret), "func": anyTenant, "other": wrapped{verifier.Static(knownSecret)},
+		"static": verifier.Static(knownSecret), "tenants": anyTenant, "other": wrapped{verifier.Static(knownSecret)},
 	}
 	ids := []string{
 		"1", "01", "1 ", " 1", "-", "/", "//", "a/b", "a%2Fb", "a%2fb", "%", "t/acme/1", "acme/1", "-/1", "h/", "A", "a", "é", "e\u0301",
@@ -1264,7 +1326,7 @@ func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
 	seen := map[string]string{}
 	for kind, source := range sources {
 		scopes := tenants
-		if kind != "func" {
+		if kind != "tenants" {
 			scopes = tenants[:1]
 		}
 		for _, tenant := range scopes {
@@ -1292,7 +1354,10 @@ func TestKeysAreShortPrintableAndDifferent(t *testing.T) {
 func TestKeysStayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	perTenant := verifier.SecretFunc(func(context.Context, string) ([]walletcrew.Secret, error) {
-		return []walletcrew.Secret{knownSecret}, nil
+		return []walletcrew.Secret{knownSecret, otherSecret}, nil
+	})
+	tenants := verifier.Tenants(func(_ context.Context, claimed string) (verifier.Tenant, error) {
+		return verifier.Tenant{ID: claimed, Source: verifier.Static(knownSecret)}, nil
 	})
 	long := strings.Repeat("x", 510)
 	for name, c := range map[string]struct {
@@ -1300,12 +1365,13 @@ func TestKeysStayWhatTheyAre(t *testing.T) {
 		tenant, id, is string
 	}{
 		"Static":                      {verifier.Static(knownSecret), "globex", "0b9d-1", "-/0b9d-1"},
-		"SecretFunc":                  {perTenant, "globex/1", "a b", "t/globex%2F1/a%20b"},
+		"SecretFunc":                  {perTenant, "globex/1", "a b", "s/a01cd9f1bc74363e0fdd568f7c219fe4/a%20b"},
+		"Tenants":                     {tenants, "globex/1", "a b", "t/globex%2F1/a%20b"},
 		"FromAPI":                     {verifier.FromAPI(clientOf(t, "acme")), "globex", "0b9d-1", "t/acme/0b9d-1"},
 		"another":                     {wrapped{verifier.Static(knownSecret)}, "globex", "0b9d-1", "s/a01cd9f1bc74363e0fdd568f7c219fe4/0b9d-1"},
 		"one that is just short":      {verifier.Static(knownSecret), "", long, "-/" + long},
 		"one that is just too long":   {verifier.Static(knownSecret), "", long + "x", "h/e04905137147c1ff8b41fd6e56adfd0e677dbb83f71ed29ae7bd27d96d769b5d"},
-		"one of a scope with a slash": {perTenant, "-/", "1", "t/-%2F/1"},
+		"one of a scope with a slash": {tenants, "-/", "1", "t/-%2F/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

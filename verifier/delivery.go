@@ -126,7 +126,7 @@ func (v *Verifier) accept(ctx context.Context, d *Delivery, sig walletcrew.Signa
 	if err != nil {
 		return err
 	}
-	d.Authentic, d.Scope = true, v.lookup.scope(d.ClaimedTenant, fit)
+	d.Authentic, d.Scope = true, v.lookup.scope(fit)
 	d.Event, err = decode(d.ClaimedName, cmp.Or(fit.id, d.ClaimedTenant), d.Body)
 	if err == nil {
 		d.Event.ReceivedAt = received.Round(0).UTC() // as JSON keeps it, without the monotonic clock

@@ -83,7 +83,7 @@ func (s *apiSource) check() error {
 	return nil
 }
 
-func (s *apiSource) scope(string) string { return tenantScope(s.client.TenantID()) }
+func (s *apiSource) scope() string { return tenantScope(s.client.TenantID()) }
 
 // Format writes the same whatever the verb.
 func (s *apiSource) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.FromAPI(...)") }

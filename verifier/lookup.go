@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +19,9 @@ type lookup struct {
 	explainer explaining // the outermost
 	scoped    scoped     // the outermost
 	tenants   *tenantsSource
-	outermost bool // the refresher is the source itself
-	cached    bool // the refresher is Cached
+	families  *families // if the source is a SecretFunc
+	outermost bool      // the refresher is the source itself
+	cached    bool      // the refresher is Cached
 	chain     []SecretSource
 }
 
@@ -49,6 +51,9 @@ func newLookup(source SecretSource) (*lookup, error) {
 	l.explainer, _ = first[explaining](chain)
 	l.scoped, _ = first[scoped](chain)
 	l.tenants, _ = first[*tenantsSource](chain)
+	if _, ok := first[SecretFunc](chain); ok {
+		l.families = new(families)
+	}
 	return l, nil
 }
 
@@ -105,15 +110,46 @@ func (l *lookup) vouched(ctx context.Context, claimed string) (string, error) {
 	return t.id, nil
 }
 
-// scope says what an event's "__id" is unique in.
-func (l *lookup) scope(claimed string, f fit) string {
+// scope says what an event's "__id" is unique in. What the header claims has no part in it.
+func (l *lookup) scope(f fit) string {
 	switch {
 	case f.id != "":
 		return tenantScope(f.id)
 	case l.scoped != nil:
-		return l.scoped.scope(claimed)
+		return l.scoped.scope()
+	case l.families != nil:
+		return l.families.scope(f.secrets)
 	}
-	return "s/" + fingerprint(f.secret)
+	return secretScope(f.secret)
+}
+
+// Families are secrets that were returned together, as they are during a rotation. One of each names it: the one that did so before, for
+// sources that don't return the old one first, else the first. That is kept for as long as there is room; other processes and those after
+// a restart go by the order.
+type families struct {
+	mu    sync.RWMutex
+	names map[walletcrew.Secret]string
+}
+
+const maxFamilies = 20_000
+
+func (f *families) scope(secrets []walletcrew.Secret) string {
+	f.mu.RLock()
+	for _, secret := range secrets {
+		if name, ok := f.names[secret]; ok {
+			f.mu.RUnlock()
+			return name
+		}
+	}
+	f.mu.RUnlock()
+	name := secretScope(secrets[0])
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.names == nil || len(f.names) >= maxFamilies {
+		f.names = map[walletcrew.Secret]string{}
+	}
+	f.names[secrets[0]] = name
+	return name
 }
 
 // again refreshes until what is known is new, and hands each answer that differs from the last to try, which says whether it is

@@ -38,9 +38,16 @@ type SecretSource interface {
 }
 
 // SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return secrets of this tenant
-// only: that no other tenant's secret fits is what makes Event.TenantID true, and deduplication goes by tenant, as the header
-// spells it. So compare tenant ids exactly, or use [Tenants], which goes by your own ID. It is called for each delivery whose signature
-// has the right form; [Cached] calls it less often.
+// only: that no other tenant's secret fits is what makes Event.TenantID true, but for its spelling. It is called for each delivery whose
+// signature has the right form; [Cached] calls it less often.
+//
+// The tenant in the header is what the sender wrote, and it may find your tenant under many spellings. So deduplication doesn't go by it,
+// but by the secrets: events belong together if their secrets are returned together, and the first secret names them. However the header is
+// spelled, a captured delivery that comes again is a duplicate.
+//
+// While a secret is replaced, return both, the old one first, as [walletcrew.Rotation.Secrets] does: an event is the same under both. Once
+// the old one is gone, an event from before that comes again is handled again, signed with the new one. With [Tenants] it isn't: there your
+// own ID stands for the tenant, whatever its secrets.
 type SecretFunc func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 
 // Secrets calls f.
@@ -54,8 +61,6 @@ func (f SecretFunc) check() error {
 	}
 	return nil
 }
-
-func (f SecretFunc) scope(tenantID string) string { return tenantScope(tenantID) }
 
 // Refresher is a SecretSource that can look again. The verifier asks it when no secret fits; the source limits how often it
 // really looks, since anyone can send a signature that doesn't fit.
@@ -74,7 +79,7 @@ type (
 	prepared interface {
 		keys() ([]*walletcrew.Key, error)
 	} // its secrets are fixed; only if it isn't wrapped
-	scoped interface{ scope(tenantID string) string } // has a scope of deduplication
+	scoped interface{ scope() string } // has one scope of deduplication
 	dated  interface {
 		current(ctx context.Context, tenantID string, asked time.Time) bool
 	} // a Refresher that knows whether looking once more would be of use
@@ -136,7 +141,7 @@ func checkSource(source SecretSource) error {
 	}
 	_, refreshes := source.(Refresher)
 	_, wraps := source.(wrapper)
-	_, ours := as[scoped](source)
+	_, ours := as[SecretSource](source)
 	if refreshes && !wraps && !ours {
 		return fmt.Errorf("verifier: the source %T has Refresh but no Unwrap: write func (s %[1]T) Unwrap() verifier.SecretSource, which returns "+
 			"the source that it wraps, or nil if it wraps none", source)
@@ -145,6 +150,8 @@ func checkSource(source SecretSource) error {
 }
 
 func tenantScope(tenantID string) string { return "t/" + url.PathEscape(tenantID) }
+
+func secretScope(secret walletcrew.Secret) string { return "s/" + fingerprint(secret) }
 
 // fingerprint names a secret without telling anything of it.
 func fingerprint(secret walletcrew.Secret) string {
@@ -190,7 +197,7 @@ func (s *staticSource) check() error {
 	return nil
 }
 
-func (s *staticSource) scope(string) string { return "-" }
+func (s *staticSource) scope() string { return "-" }
 
 // doubts: a secret begins or ends in what files and shells put there. It may be right all the same: which characters the platform
 // uses isn't documented.

@@ -203,7 +203,7 @@ func TestAWrapperKeepsWhatItsSourceIsKnownFor(t *testing.T) {
 		scope  string
 	}{
 		"Static":                 {verifier.Static(knownSecret), "-"},
-		"SecretFunc":             {anyTenant, "t/globex"},
+		"SecretFunc":             {anyTenant, "s/a01cd9f1bc74363e0fdd568f7c219fe4"},
 		"FromAPI":                {verifier.FromAPI(api.client(t)), "t/acme"},
 		"a source of one's own":  {struct{ verifier.SecretSource }{verifier.Static(knownSecret)}, "s/a01cd9f1bc74363e0fdd568f7c219fe4"},
 		"a Refresher of one own": {&refreshing{first: []walletcrew.Secret{knownSecret}}, "s/a01cd9f1bc74363e0fdd568f7c219fe4"},

@@ -125,6 +125,3 @@ func (s *tenantsSource) explain(ctx context.Context, _ string, err error) error 
 	}
 	return t.lookup.explain(withNote(ctx, t.within), t.id, err)
 }
-
-// scope is of the ID: the verifier passes it where it is known.
-func (s *tenantsSource) scope(id string) string { return tenantScope(id) }

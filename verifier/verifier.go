@@ -20,8 +20,8 @@ import (
 //     Pass:Uninstalled. Its "__id" is still the same: with a receiver.Deduper, an event that was handled isn't handled again under
 //     another name. (And one that wasn't handled yet is used up by a delivery under a name that your function acknowledges.)
 //   - Another tenant: with [SecretFunc] and [Tenants] the secret must be one of that tenant's, so it is refused unless tenants share a
-//     secret (don't). Another spelling of the same tenant: with [Tenants] it is the same event. With [Static] and [FromAPI] nothing vouches for the tenant's name: Event.TenantID is what the sender wrote; don't
-//     choose a customer's data by it. Deduplication doesn't rely on it.
+//     secret (don't). Another spelling of the same tenant: it is the same event. With [Static] and [FromAPI] nothing vouches for the
+//     tenant's name: Event.TenantID is what the sender wrote; don't choose a customer's data by it.
 //   - The same once more, at any time: nothing in a delivery that is documented says when it was signed. Deduplicate.
 //
 // He can't change one bit of the body, and can't make a delivery of his own.
@@ -119,8 +119,9 @@ func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, sig
 
 // A fit is what is known once a secret has fitted.
 type fit struct {
-	secret walletcrew.Secret // "" for fixed secrets
-	id     string            // of the tenant whose secret it is, if the source is Tenants; else ""
+	secret  walletcrew.Secret   // "" for fixed secrets
+	secrets []walletcrew.Secret // all that were returned with it
+	id      string              // of the tenant whose secret it is, if the source is Tenants; else ""
 }
 
 // verify returns what fitted.
@@ -148,6 +149,7 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	}
 	if l.mayFind(ctx, err) {
 		failure := l.again(ctx, tenantID, secrets, func(fresh []walletcrew.Secret) bool {
+			secrets = fresh
 			secret, err = match(body, sig, fresh)
 			return err == nil
 		})
@@ -159,7 +161,7 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 		return fit{}, l.explain(ctx, tenantID, err)
 	}
 	id, err := l.vouched(ctx, tenantID)
-	return fit{secret, id}, err
+	return fit{secret, secrets, id}, err
 }
 
 // match returns the secret that signed the body.

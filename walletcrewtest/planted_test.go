@@ -481,7 +481,7 @@ func aCorrectReceiverByHandPasses(t *testing.T) {
 
 // plantedFaults don't hold what can't be seen from outside, or is no break of a rule: a body read without a limit and refused for its length
 // then; one cut at the limit, whose signature doesn't hold then; 409 to a duplicate in flight and 400 for a failure, since what isn't 2xx comes
-// again; the tenant header in the key, as verifier.SecretFunc has it; 200 without an effect to a GET, which may be a health check.
+// again; the tenant header in the key, where tenants may have secrets of their own; 200 without an effect to a GET, which may be a health check.
 var plantedFaults = []string{
 	"accepts everything", "empty secret", "unsigned accepted", "no header at all accepted", "any 32 bytes", "only well-formed",
 	"trims the body", "trims the newline", "verifies a re-encoded body", "verifies a compacted body", "secret decoded as hex",
