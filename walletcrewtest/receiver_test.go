@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/seedtest"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
@@ -173,36 +171,14 @@ func ExampleWithSeed() {
 	fmt.Println(err)
 }
 
-// TestTheHandlerKeepsTheRules has a few seeds; WALLETCREW_TEST_SEEDS=1000 has a thousand. It isn't parallel itself: other tests beside it
-// would take the machine's time, which the rules measure.
+// TestTheHandlerKeepsTheRules isn't parallel itself: other tests beside it would take the machine's time, which the rules measure.
 func TestTheHandlerKeepsTheRules(t *testing.T) {
-	t.Run("the handler", theHandlerKeepsTheRules)
+	t.Run("the handler", func(t *testing.T) {
+		t.Parallel()
+		seedtest.TheHandlerKeepsTheRules(t, receiver.NewMemoryDeduper(0, 0))
+	})
 	t.Run("plain", aReceiverThatIsNotMadeWithTheSDKKeepsTheRules)
 	t.Run("by hand", aCorrectReceiverByHandPasses)
-}
-
-func theHandlerKeepsTheRules(t *testing.T) {
-	t.Parallel()
-	seeds, timeout := 2, 4*time.Second
-	if n, err := strconv.Atoi(os.Getenv("WALLETCREW_TEST_SEEDS")); err == nil {
-		seeds, timeout = n, 15*time.Second // so that the machine may be busy
-	}
-	next := make(chan uint64, seeds)
-	for range seeds {
-		next <- rand.Uint64()
-	}
-	close(next)
-	var wg sync.WaitGroup
-	for range min(seeds, 24) {
-		wg.Go(func() {
-			for seed := range next {
-				for _, rule := range checkHandler(t, seed, timeout, withAll).Rules {
-					assert.True(t, rule.Passed, "seed %d: %+v", seed, rule)
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 func TestWithoutAnOptionItsRulesAreSkipped(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/adapters/pgxdedupe"
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/internal/seedtest"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -83,6 +84,11 @@ func call(ctx context.Context, handle receiver.HandlerFunc, id string) error {
 func TestItKeepsTheRulesOfADeduper(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, walletcrewtest.TestDeduper(t.Context(), ready(t, postgres(t), "orders")))
+}
+
+func TestTheHandlerKeepsTheRulesOfAReceiver(t *testing.T) {
+	t.Parallel()
+	seedtest.TheHandlerKeepsTheRules(t, ready(t, postgres(t), "orders"))
 }
 
 func TestOfConcurrentTransactionsOneMakesTheEffect(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe"
+	"github.com/thewalletcrew/walletcrew-go/internal/seedtest"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -25,6 +26,11 @@ import (
 func TestItKeepsTheRulesOfADeduper(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, walletcrewtest.TestDeduper(t.Context(), newDeduper(t, newClient(t))))
+}
+
+func TestTheHandlerKeepsTheRulesOfAReceiver(t *testing.T) {
+	t.Parallel()
+	seedtest.TheHandlerKeepsTheRules(t, newDeduper(t, newClient(t)))
 }
 
 func TestWrongArgumentsAreErrors(t *testing.T) {

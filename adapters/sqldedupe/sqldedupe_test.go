@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe"
+	"github.com/thewalletcrew/walletcrew-go/internal/seedtest"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
@@ -23,6 +24,10 @@ func TestItKeepsTheRulesOfADeduper(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		require.NoError(t, walletcrewtest.TestDeduper(t.Context(), d.ready(t)))
 	})
+}
+
+func TestTheHandlerKeepsTheRulesOfAReceiver(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, d *database) { seedtest.TheHandlerKeepsTheRules(t, d.ready(t)) })
 }
 
 func TestReplicasGetAKeyOnce(t *testing.T) {
