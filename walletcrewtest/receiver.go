@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -183,12 +184,13 @@ type receiverTest struct {
 	rotate func(context.Context) (walletcrew.Secret, error)
 	report *ReceiverReport
 
-	nonce       string        // in all ids of this run
-	answerLimit time.Duration // how long an answer may take
-	slowLimit   time.Duration // how long a body may be waited for
-	patience    time.Duration // how long a delivery is repeated
-	hugeSize    int           // bytes
-	rounds      [2]int        // of a crowd: at least, at most
+	sample      map[string]any // the members of the event's sample; nil if there is none
+	nonce       string         // in all ids of this run
+	answerLimit time.Duration  // how long an answer may take
+	slowLimit   time.Duration  // how long a body may be waited for
+	patience    time.Duration  // how long a delivery is repeated
+	hugeSize    int            // bytes
+	rounds      [2]int         // of a crowd: at least, at most
 
 	mu       sync.Mutex
 	secrets  []walletcrew.Secret // all, after a rotation
@@ -223,6 +225,9 @@ func newReceiverTest(target string, secret walletcrew.Secret, opts []ReceiverOpt
 		if opt != nil {
 			opt(t)
 		}
+	}
+	if e, err := walletcrew.ParseEvent(t.event, []byte("{}")); err == nil && samples[e.Name] != nil {
+		_ = json.Unmarshal(samples[e.Name], &t.sample) // our own
 	}
 	return t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -383,13 +384,11 @@ func (r *ruleRun) rotation() error {
 // rotateAmidDeliveries lets genuine deliveries come while the secret is rotated.
 func (r *ruleRun) rotateAmidDeliveries() (secret walletcrew.Secret, during, err error) {
 	done, ended := make(chan struct{}), make(chan error, 1)
-	parcels := make([]parcel, 1000)
-	for i := range parcels {
-		parcels[i] = r.genuine()
-	}
+	amid := *r
+	amid.rand = mathrand.New(mathrand.NewPCG(r.rand.Uint64(), 0)) //nolint:gosec // not a secret. Its own: how many come isn't the seed's to say
 	go func() {
-		for _, p := range parcels {
-			if err := r.take(p, "a genuine delivery during the rotation"); err != nil {
+		for range 1000 {
+			if err := amid.take(amid.genuine(), "a genuine delivery during the rotation"); err != nil {
 				ended <- err
 				return
 			}

@@ -78,24 +78,6 @@ func (s *secrets) rotate(context.Context) (walletcrew.Secret, error) {
 	return newSecret, nil
 }
 
-// checkHandler checks receiver.NewHandler with a memory deduper.
-func checkHandler(t *testing.T, seed uint64, timeout time.Duration, with func(l *ledger, s *secrets) []walletcrewtest.ReceiverOption) *walletcrewtest.ReceiverReport {
-	t.Helper()
-	l, s := newLedger(), &secrets{all: []walletcrew.Secret{testSecret}}
-	h := receiver.NewHandler(must(verifier.New(verifier.SecretFunc(s.get))),
-		func(_ context.Context, e *walletcrew.Event) error { return l.do(e.ID) },
-		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(quiet), receiver.WithTimeout(timeout))
-	server := httptest.NewServer(h)
-	defer server.Close()
-	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret, append(with(l, s), walletcrewtest.WithSeed(seed))...)
-	require.NoError(t, err)
-	return report
-}
-
-func withAll(l *ledger, s *secrets) []walletcrewtest.ReceiverOption {
-	return []walletcrewtest.ReceiverOption{walletcrewtest.WithEffects(l.count), walletcrewtest.WithFailures(l.fail), walletcrewtest.WithRotation(s.rotate)}
-}
-
 func ExampleTestReceiver() {
 	// Your handler, and what it does. In your test: if err := ...; err != nil { t.Fatal(err) }
 	orders := newLedger()
@@ -184,7 +166,11 @@ func TestTheHandlerKeepsTheRules(t *testing.T) {
 func TestWithoutAnOptionItsRulesAreSkipped(t *testing.T) {
 	t.Parallel()
 	skipped := map[string]string{}
-	report := checkHandler(t, 7, 4*time.Second, func(*ledger, *secrets) []walletcrewtest.ReceiverOption { return nil })
+	server := httptest.NewServer(receiver.NewHandler(must(verifier.New(verifier.Static(testSecret))), func(context.Context, *walletcrew.Event) error { return nil },
+		receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(quiet), receiver.WithTimeout(4*time.Second)))
+	defer server.Close()
+	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, testSecret, walletcrewtest.WithSeed(7))
+	require.NoError(t, err)
 	assert.EqualValues(t, 7, report.Seed)
 	var names []string
 	for _, rule := range report.Rules {
@@ -390,7 +376,12 @@ func TestTheSeedRepeatsWhatIsSent(t *testing.T) {
 		slices.Sort(list)
 		return list
 	}
-	first, again, other := sent(1), sent(1), sent(2)
+	var first, again, other []string
+	var wg sync.WaitGroup
+	wg.Go(func() { first = sent(1) })
+	wg.Go(func() { again = sent(1) })
+	wg.Go(func() { other = sent(2) })
+	wg.Wait()
 	assert.Greater(t, len(first), 150)
 	assert.Empty(t, difference(first, again))
 	assert.NotEmpty(t, difference(first, other))

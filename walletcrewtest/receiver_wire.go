@@ -58,8 +58,8 @@ func (r *ruleRun) newEventID() string {
 // members are those of the sample of the event, for a pass of its own, and others.
 func (r *ruleRun) members(others map[string]any) map[string]any {
 	members := map[string]any{}
-	if e, err := walletcrew.ParseEvent(r.event, []byte("{}")); err == nil && samples[e.Name] != nil {
-		_ = json.Unmarshal(samples[e.Name], &members) // our own
+	if r.sample != nil {
+		maps.Copy(members, r.sample)
 		members["passId"] = fmt.Sprintf("p-%08x", r.rand.Uint32())
 	}
 	maps.Copy(members, others)

@@ -3,12 +3,14 @@ package seedtest
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,10 +29,7 @@ const (
 	timeToEnd = time.Minute      // of a run on a busy machine
 )
 
-const (
-	oldSecret walletcrew.Secret = "k7Qx2mVb9LpZr4TnYw8HcJd6Fg1Ae3Us5Ri0Ko7Bv2Nx9Mq4Zt6Py8Wl1Dh3Cj5E"
-	newSecret walletcrew.Secret = "Zz0Yx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed9Cb8Az7Yx6Wv5Ut4Sr3Qp2On1Ml0K"
-)
+var oldSecret, newSecret = walletcrew.Secret(crand.Text() + crand.Text()), walletcrew.Secret(crand.Text() + crand.Text())
 
 // TheHandlerKeepsTheRules checks a handler with the deduper, with a few random seeds. WALLETCREW_TEST_SEEDS=1000 has a thousand, but for those
 // that don't end within go test's -timeout. A failure names its seed; WALLETCREW_TEST_SEED=<seed> is that one alone.
@@ -46,7 +45,7 @@ func TheHandlerKeepsTheRules(t *testing.T, deduper receiver.Deduper) {
 		next <- seed
 	} else {
 		for range seeds {
-			next <- rand.Uint64()
+			next <- rand.Uint64() //nolint:gosec // not a secret
 		}
 	}
 	close(next)
@@ -81,8 +80,9 @@ func checkHandler(t *testing.T, deduper receiver.Deduper, seed uint64, limit tim
 		t.Error(err)
 		return
 	}
+	var logged logBuffer
 	server := httptest.NewServer(receiver.NewHandler(v, func(_ context.Context, e *walletcrew.Event) error { return l.do(e.ID) },
-		receiver.WithDeduper(deduper), receiver.WithLogger(slog.New(slog.DiscardHandler)), receiver.WithTimeout(limit)))
+		receiver.WithDeduper(deduper), receiver.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))), receiver.WithTimeout(limit)))
 	defer server.Close()
 	report, err := walletcrewtest.CheckReceiver(t.Context(), server.URL, oldSecret, walletcrewtest.WithEffects(l.count),
 		walletcrewtest.WithFailures(l.fail), walletcrewtest.WithRotation(source.rotate), walletcrewtest.WithSeed(seed))
@@ -92,9 +92,34 @@ func checkHandler(t *testing.T, deduper receiver.Deduper, seed uint64, limit tim
 	}
 	for _, rule := range report.Rules {
 		if !rule.Passed {
-			t.Errorf("seed %d: %+v", seed, rule)
+			t.Errorf("seed %d: %+v\n%s", seed, rule, logged.about("deduper"))
 		}
 	}
+}
+
+// A logBuffer is what the handler has logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// about returns the lines with the word, which may explain what a rule found.
+func (b *logBuffer) about(word string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []string
+	for line := range strings.Lines(b.text.String()) {
+		if strings.Contains(line, word) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
 }
 
 // rotating is a receiver's source.
