@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -97,6 +98,22 @@ func TestAFullStoreComesInSeveralMessages(t *testing.T) {
 	for n, item := range items {
 		require.Equal(t, uint64(n+1), item.Seq)
 	}
+}
+
+// A header may have a megabyte, and the page holds 10,000 rows.
+func TestARowIsShortHoweverLongASendersTextIs(t *testing.T) {
+	t.Parallel()
+	o := open(t, Options{})
+	long := strings.Repeat("é", 1<<19)
+	o.store.Add(Record{ID: "a", Verdict: Forged, Event: long, Tenant: long, EventID: long})
+	items, _ := firstMessage(t, o, "")
+	for _, text := range []string{items[0].Event, items[0].Tenant, items[0].EventID} {
+		assert.Less(t, len(text), 300)
+		assert.True(t, utf8.ValidString(text))
+	}
+	var d detail
+	require.NoError(t, json.NewDecoder(o.request(t, http.MethodGet, "/api/records/a", "", nil).Body).Decode(&d))
+	assert.Equal(t, long, d.Event, "the delivery itself has all of it")
 }
 
 func TestCloseEndsTheStreams(t *testing.T) {

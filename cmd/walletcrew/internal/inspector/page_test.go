@@ -2,6 +2,7 @@ package inspector
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -429,6 +430,51 @@ func TestPageWith10000Deliveries(t *testing.T) {
 	assert.Less(t, heap, 150e6)
 }
 
+var pageLoad = flag.Duration("page-load", 2*time.Second, "for how long 200 deliveries a second come to the page")
+
+func TestPageKeepsUpWith200DeliveriesASecond(t *testing.T) {
+	b, o := browse(t), open(t, Options{})
+	b.open(o.url)
+	eval[bool](b, `(() => { window.tasks = []; new PerformanceObserver((l) => tasks.push(...l.getEntries().map((e) => e.duration))).observe({ type: "longtask" }); return true; })()`)
+	before, start := b.cpu(), time.Now()
+	n := 0
+	for ticker := time.NewTicker(5 * time.Millisecond); time.Since(start) < *pageLoad; <-ticker.C {
+		for ; n < int(time.Since(start)/(5*time.Millisecond)); n++ { // a late tick makes up for those that were left out
+			r := delivery("Pass:Installed", passBody(fmt.Sprintf("id-%06d", n), n))
+			id := r.ID
+			r.Status = 0
+			o.store.Add(r)
+			o.store.Update(id, func(r *Record) { r.Status = 204 })
+		}
+	}
+	held := min(n, 10_000)
+	b.untilText("#count", number(held)+" deliveries")
+	took := time.Since(start)
+	busy := float64(b.cpu()-before) / float64(took)
+	tasks := eval[[]float64](b, `tasks.sort((x, y) => y - x)`)
+	heap := eval[float64](b, `performance.memory.usedJSHeapSize`)
+	t.Logf("%d deliveries in %v: %.0f %% of the main thread's time, %d tasks over 50 ms (longest %v ms), a heap of %.1f MB", n, took.Round(time.Millisecond), 100*busy, len(tasks), tasks[:min(len(tasks), 3)], heap/1e6)
+	assert.Less(t, busy, 0.5, "there is time for its user")
+	assert.Less(t, heap, 150e6)
+	assert.Less(t, eval[int](b, `document.querySelectorAll("#rows [role=row]").length`), 60)
+	// None is lost: the newest is at the top, the oldest that is held at the bottom, and each has its answer.
+	assert.Equal(t, fmt.Sprintf("id-%06d", n-1), b.shown("id")[0])
+	b.do(chromedp.Focus(chromedp.CSS("#grid")))
+	b.key(kb.End)
+	b.until(fmt.Sprintf(`document.querySelector("#rows [aria-selected=true] .c-id")?.innerText.trim() === "id-%06d"`, n-held), "the oldest is there")
+	b.key("/", "204")
+	b.untilText("#count", number(held)+" of "+number(held))
+}
+
+// number is as the page writes it.
+func number(n int) string {
+	text := strconv.Itoa(n)
+	if len(text) > 3 {
+		text = text[:len(text)-3] + "," + text[len(text)-3:]
+	}
+	return text
+}
+
 // cpu is the time that the page's main thread has used: unlike a clock's, it is no longer on a busy machine.
 func (b *tab) cpu() time.Duration {
 	b.t.Helper()
@@ -615,6 +661,9 @@ func TestPageFitsANarrowWindow(t *testing.T) {
 		}
 	}
 	b.do(chromedp.EmulateViewport(1280, 800))
+	b.open(o.url + "/#/")
+	b.until(`document.querySelector("#count").innerText !== ""`, "it is loaded")
+	assert.True(t, eval[bool](b, `Math.abs(document.querySelector("#new").getBoundingClientRect().top - document.querySelector("#search").getBoundingClientRect().top) < 8`), "the toolbar is one line")
 	b.open(o.url + "/#/delivery/" + forged)
 	b.untilText("#d-title", ":")
 	b.until(`document.querySelector("#plots").offsetHeight > 100`, "the plots are there")

@@ -114,6 +114,15 @@ func (i *Inspector) after(r *http.Request) uint64 {
 	return n
 }
 
+// short is what a row shows of a text that a sender chose: a header may have a megabyte, and the page holds 10,000 rows.
+func short(text string) string {
+	const most = 200
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
 // messages are one or more events; only the last has an id, since the entries stand in the order of arrival and not of change.
 func (i *Inspector) messages(entries []*entry, revision, oldest uint64) (string, error) {
 	var b strings.Builder
@@ -122,7 +131,9 @@ func (i *Inspector) messages(entries []*entry, revision, oldest uint64) (string,
 		n := min(len(entries), streamItems)
 		m := message{Instance: i.instance, Oldest: oldest, Items: make([]item, 0, n)}
 		for _, e := range entries[:n] {
-			m.Items = append(m.Items, newItem(e, hide))
+			row := newItem(e, hide)
+			row.Event, row.Tenant, row.EventID = short(row.Event), short(row.Tenant), short(row.EventID)
+			m.Items = append(m.Items, row)
 		}
 		entries = entries[n:]
 		if len(entries) == 0 {
