@@ -72,6 +72,9 @@ func (s *session) send(ctx context.Context, d draft) (sent, error) {
 	if d.Tenant == "" {
 		d.Tenant = s.tenant
 	}
+	if err := d.check(); err != nil {
+		return sent{}, err
+	}
 	if s.emit != nil && d.Forgery == authentic && d.Tenant == s.tenant {
 		return s.emit(ctx, d.Event, d.Body)
 	}

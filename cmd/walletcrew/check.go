@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,7 +37,7 @@ type rule struct {
 }
 
 func (c *cli) checkCommand() *cobra.Command {
-	var event, tenant, effects, fail string
+	var event, tenant, effects, fail, rotation string
 	var seed uint64
 	cmd := &cobra.Command{
 		Use:   "check URL",
@@ -45,7 +46,8 @@ func (c *cli) checkCommand() *cobra.Command {
 WALLETCREW_SECRET or --secret-file, and judges the answers. Don't point it at production.
 
 With --effects-url it also judges what your service did: GET URL?id=ID answers with a number, how often the event of that "__id" took
-effect. With --fail-url it makes your service fail: POST URL?id=ID&times=N, after which the next N calls for that event fail.
+effect. With --fail-url it makes your service fail: POST URL?id=ID&times=N, after which the next N calls for that event fail. With
+--rotation-url it replaces the secret: POST URL answers with the new one, and your service accepts both from then on.
 
 -o junit is a report for CI.`,
 		Args:        cobra.ExactArgs(1),
@@ -64,7 +66,7 @@ effect. With --fail-url it makes your service fail: POST URL?id=ID&times=N, afte
 			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
-			hooks := &checkHooks{ctx: ctx, cancel: cancel, client: newSender(), effectsURL: effects, failURL: fail}
+			hooks := &checkHooks{ctx: ctx, cancel: cancel, client: newSender(), effectsURL: effects, failURL: fail, rotationURL: rotation}
 			hooked, err := hooks.options()
 			if err != nil {
 				return err
@@ -77,6 +79,7 @@ effect. With --fail-url it makes your service fail: POST URL?id=ID&times=N, afte
 	flags.StringVar(&tenant, "tenant", "", "the tenant in the header (default: WALLETCREW_TENANT_ID, or "+devTenant+")")
 	flags.StringVar(&effects, "effects-url", "", "the `URL` that tells how often an event took effect")
 	flags.StringVar(&fail, "fail-url", "", "the `URL` that makes your service fail for an event")
+	flags.StringVar(&rotation, "rotation-url", "", "the `URL` that gives your service another secret, besides the old, and answers with it")
 	flags.Uint64Var(&seed, "seed", 0, "the `number` of an earlier report, to send the same again")
 	c.addSecretFlag(cmd)
 	return cmd
@@ -92,6 +95,9 @@ func (c *cli) check(ctx context.Context, target string, secret walletcrew.Secret
 	}
 	r := checked{Passed: true, Seed: report.Seed, Rules: []rule{}}
 	for _, one := range report.Rules {
+		if one.Skipped {
+			one.Why = asFlags.Replace(one.Why)
+		}
 		r.Rules = append(r.Rules, rule{one.Name, one.Passed, one.Skipped, one.Why})
 		r.Passed = r.Passed && (one.Passed || one.Skipped)
 	}
@@ -105,6 +111,9 @@ func (c *cli) check(ctx context.Context, target string, secret walletcrew.Secret
 	}
 	return err
 }
+
+// asFlags says which flag a rule takes, instead of which option of walletcrewtest.
+var asFlags = strings.NewReplacer("the option ", "", "the options ", "", "WithEffects", "--effects-url", "WithFailures", "--fail-url", "WithRotation", "--rotation-url")
 
 func (c *cli) checkTable(w *tabwriter.Writer, r checked) {
 	broken, skipped := 0, 0
@@ -168,10 +177,12 @@ func (r checked) writeJUnit(w io.Writer, target string) error {
 
 // checkHooks ask the service itself. The first error of one ends the check: what is judged without an answer would be wrong.
 type checkHooks struct {
-	ctx                 context.Context
-	cancel              context.CancelFunc
-	client              *http.Client
-	effectsURL, failURL string
+	ctx         context.Context
+	cancel      context.CancelFunc
+	client      *http.Client
+	effectsURL  string
+	failURL     string
+	rotationURL string
 
 	mu  sync.Mutex
 	err error
@@ -190,6 +201,12 @@ func (h *checkHooks) options() ([]walletcrewtest.ReceiverOption, error) {
 			return nil, err
 		}
 		opts = append(opts, walletcrewtest.WithFailures(h.fail))
+	}
+	if h.rotationURL != "" {
+		if err := checkTarget("--rotation-url", h.rotationURL); err != nil {
+			return nil, err
+		}
+		opts = append(opts, walletcrewtest.WithRotation(h.rotate))
 	}
 	return opts, nil
 }
@@ -212,6 +229,20 @@ func (h *checkHooks) effects(eventID string) int {
 
 func (h *checkHooks) fail(eventID string, times int) {
 	h.ask(http.MethodPost, "--fail-url", h.failURL, url.Values{"id": {eventID}, "times": {strconv.Itoa(times)}})
+}
+
+func (h *checkHooks) rotate(context.Context) (walletcrew.Secret, error) {
+	body := h.ask(http.MethodPost, "--rotation-url", h.rotationURL, nil)
+	secret := strings.TrimSpace(string(body))
+	var object struct{ Secret string }
+	if json.Unmarshal(body, &object) == nil {
+		secret = object.Secret
+	}
+	if secret == "" {
+		h.failed(errors.New(`--rotation-url: the answer is the new secret, or {"secret": "…"}`))
+		return "", h.trouble()
+	}
+	return walletcrew.Secret(secret), nil
 }
 
 func (h *checkHooks) ask(method, flag, target string, query url.Values) []byte {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -17,13 +18,21 @@ import (
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
+	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
-// hooks are what a service under test has besides its endpoint: how often an event took effect, and an order to fail.
+// hooks are what a service under test has besides its endpoint: how often an event took effect, an order to fail, and one to rotate.
 type hooks struct {
 	*counter
-	mu    sync.Mutex
-	fails map[string]int
+	mu      sync.Mutex
+	fails   map[string]int
+	secrets []walletcrew.Secret
+}
+
+func (h *hooks) current(context.Context, string) ([]walletcrew.Secret, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.secrets), nil
 }
 
 func (h *hooks) handle(ctx context.Context, e *walletcrew.Event) error {
@@ -41,7 +50,7 @@ func (h *hooks) handle(ctx context.Context, e *walletcrew.Event) error {
 
 func newHooks(t *testing.T) (*hooks, *httptest.Server) {
 	t.Helper()
-	h := &hooks{counter: newCounter(), fails: map[string]int{}}
+	h := &hooks{counter: newCounter(), fails: map[string]int{}, secrets: []walletcrew.Secret{"the secret"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /effects", func(w http.ResponseWriter, r *http.Request) {
 		h.counter.mu.Lock()
@@ -53,6 +62,12 @@ func newHooks(t *testing.T) (*hooks, *httptest.Server) {
 		defer h.mu.Unlock()
 		h.fails[r.FormValue("id")], _ = strconv.Atoi(r.FormValue("times"))
 	})
+	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, _ *http.Request) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.secrets = append(h.secrets, walletcrew.Secret(fmt.Sprint("secret number ", len(h.secrets))))
+		_, _ = fmt.Fprintln(w, string(h.secrets[len(h.secrets)-1]))
+	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return h, server
@@ -62,16 +77,22 @@ func TestCheckPassesAGoodReceiver(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "WALLETCREW_SECRET=the secret")
 	h, side := newHooks(t)
-	svc := newReceiver(t, "the secret", h.handle)
+	v, err := verifier.New(verifier.SecretFunc(h.current))
+	require.NoError(t, err)
+	svc := httptest.NewServer(receiver.NewHandler(v, h.handle, receiver.WithDeduper(receiver.NewMemoryDeduper(0, 0)), receiver.WithLogger(quiet)))
+	t.Cleanup(svc.Close)
 	var c checked
-	u.answer(&c, 0, "check", "check", svc.URL, "--effects-url", side.URL+"/effects", "--fail-url", side.URL+"/fail?x=1", "--event", "Customer:Upserted", "--tenant", "acme")
+	u.answer(&c, 0, "check", "check", svc.URL, "--effects-url", side.URL+"/effects", "--fail-url", side.URL+"/fail?x=1", "--rotation-url", side.URL+"/rotate",
+		"--event", "Customer:Upserted", "--tenant", "acme")
 	assert.True(t, c.Passed)
 	passed := 0
 	for _, r := range c.Rules {
 		if r.Passed {
 			passed++
 		}
+		assert.False(t, r.Skipped, "%s: %s", r.Name, r.Why)
 	}
+	assert.Len(t, h.secrets, 2, "it was rotated")
 	assert.Greater(t, passed, 10)
 	assert.NotZero(t, h.sum(), "the hooks were asked")
 }
@@ -85,6 +106,7 @@ func TestCheckNamesTheRulesThatABadReceiverBreaks(t *testing.T) {
 	assert.EqualValues(t, 7, c.Seed)
 	broken := 0
 	for _, r := range c.Rules {
+		assert.NotContains(t, r.Why, "the option With", "a flag is named instead")
 		if !r.Passed && !r.Skipped {
 			broken++
 			assert.NotEmpty(t, r.Why)
@@ -132,13 +154,16 @@ func TestCheckSaysWhatItCantJudge(t *testing.T) {
 	o := u.run("check", svc.URL, "--effects-url", s.URL)
 	assert.Equal(t, 1, o.code)
 	assert.Contains(t, o.err, "--effects-url: the answer is a number")
+	o = u.run("check", svc.URL, "--rotation-url", s.URL)
+	assert.Equal(t, 1, o.code)
+	assert.Contains(t, o.err, "--rotation-url: the answer is the new secret")
 	s.answers(500)
 	assert.Contains(t, u.run("check", svc.URL, "--fail-url", s.URL).err, "--fail-url answers 500")
 
 	dead := newService(t)
 	dead.Close()
 	assert.Equal(t, 1, u.run("check", dead.URL).code)
-	for _, args := range [][]string{{}, {"nonsense"}, {svc.URL, "--effects-url", "nonsense"}, {svc.URL, "--seed", "x"}} {
+	for _, args := range [][]string{{}, {"nonsense"}, {svc.URL, "--effects-url", "nonsense"}, {svc.URL, "--rotation-url", "nonsense"}, {svc.URL, "--seed", "x"}} {
 		assert.Equal(t, 2, u.run(append([]string{"check"}, args...)...).code, args)
 	}
 	assert.Equal(t, 2, newUser(t).run("check", svc.URL).code, "without a secret")

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 		started = true
 		return nil
 	}
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitYes
@@ -63,7 +63,17 @@ func run(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer
 		c.say("walletcrew: interrupted")
 		return exitNo
 	}
-	_, _ = fmt.Fprintln(stderr, "walletcrew:", oneLine(err))
+	hint := ""
+	switch {
+	case !started && !errors.Is(err, errUsage):
+		hint = "; usage: " + cmd.UseLine()
+		if cmd.HasSubCommands() {
+			hint = "; see " + cmd.CommandPath() + " --help"
+		}
+	case errors.Is(err, walletcrew.ErrUnauthorized), errors.Is(err, walletcrew.ErrForbidden):
+		hint = " walletcrew doctor says more"
+	}
+	c.say("walletcrew: %s%s", oneLine(err), hint)
 	var invalid *walletcrew.ValidationError
 	if !started || errors.Is(err, errUsage) || errors.As(err, &invalid) {
 		return exitUsage
@@ -126,7 +136,9 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 }
 
 // say writes a line for a person, to stderr: stdout is for answers.
-func (c *cli) say(format string, args ...any) { _, _ = fmt.Fprintf(c.err, format+"\n", args...) }
+func (c *cli) say(format string, args ...any) {
+	_, _ = fmt.Fprintln(c.err, visible(fmt.Sprintf(format, args...)))
+}
 
 // isTerminal reports whether a person is at the other end of f, an io.Reader or an io.Writer.
 func isTerminal(f any) bool {

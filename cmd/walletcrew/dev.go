@@ -28,11 +28,12 @@ type ready struct {
 	Secret    string `json:"secret"`
 }
 
-func (r ready) write(file string) error {
+// writeReady writes how to connect, if there is a file for it.
+func writeReady(file string, ready any) error {
 	if file == "" {
 		return nil
 	}
-	text, err := json.Marshal(r) //nolint:gosec // that is what the file is for
+	text, err := json.Marshal(ready)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (d *dev) start(ctx context.Context) error {
 	if err := s.options(d.flags.forwardTo, d.flags.keep, d.flags.record); err != nil {
 		return err
 	}
-	if d.receiver, err = serve(ctx, receiverAddr, true, onlyHere(s)); err != nil {
+	if d.receiver, err = serve(ctx, receiverAddr, true, onlyHere(http.NewCrossOriginProtection().Handler(s))); err != nil {
 		return err
 	}
 	endpoint := d.receiver.URL + receiverPath
@@ -177,7 +178,7 @@ func (d *dev) announce(ctx context.Context, endpoint string) error {
 		return err
 	}
 	r := ready{Inspector: d.page.URL, Platform: d.platform.url(), Receiver: endpoint, Tenant: devTenant, APIKey: devAPIKey, Secret: string(d.secret)}
-	if err := r.write(d.flags.readyFile); err != nil {
+	if err := writeReady(d.flags.readyFile, r); err != nil {
 		return err
 	}
 	c := d.cli

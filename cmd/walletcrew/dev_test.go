@@ -248,3 +248,56 @@ func TestTheLocalAPITakesATokenAndItsOwnHost(t *testing.T) {
 	_ = resp.Body.Close()
 	assert.Equal(t, http.StatusForbidden, resp.StatusCode, "a page can't send deliveries to the service behind")
 }
+
+// Root would replace the machine's /dev/null by a file with a secret in it.
+func TestASecretIsWrittenIntoAFileOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink(os.DevNull, link))
+	for _, name := range []string{link, dir} {
+		require.ErrorIs(t, writePrivate(name, []byte("secret")), errUsage)
+	}
+	to, err := os.Readlink(link)
+	require.NoError(t, err)
+	assert.Equal(t, os.DevNull, to, "it stays as it was")
+	err = writePrivate(filepath.Join(dir, "no", "such", "file"), nil)
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), filepath.Join("no", "such", "file")+": ", "the name that the user gave")
+
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, []byte("for all"), 0o644))
+	require.NoError(t, writePrivate(file, []byte("secret")))
+	requirePrivate(t, file)
+}
+
+func TestAPageOfABrowserCantSendDeliveries(t *testing.T) {
+	t.Parallel()
+	u, s := newUser(t), newService(t)
+	d := u.dev("--forward-to", s.URL)
+	for site, want := range map[string]int{"cross-site": http.StatusForbidden, "same-site": http.StatusForbidden, "": http.StatusNoContent} {
+		req, err := http.NewRequest(http.MethodPost, d.Receiver, strings.NewReader("{}"))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "text/plain") // for which a browser asks nobody before
+		if site != "" {
+			req.Header.Set("Sec-Fetch-Site", site)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		_ = resp.Body.Close()
+		assert.Equal(t, want, resp.StatusCode, site)
+	}
+	assert.Len(t, s.got(), 1)
+}
+
+// Another process may have the port of a session that has crashed.
+func TestTheTokenOfTheLocalAPIFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	other := newService(t)
+	squatter := newService(t)
+	squatter.says(http.StatusTemporaryRedirect, http.Header{"Location": {other.URL}}, "")
+	r := running{Session: "x", Inspector: squatter.URL, Token: "the token"}
+	assert.False(t, r.alive(t.Context()))
+	assert.Len(t, squatter.got(), 1)
+	assert.Empty(t, other.got())
+}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 	"github.com/thewalletcrew/walletcrew-go/cmd/walletcrew/internal/inspector"
@@ -319,4 +320,48 @@ func TestTheKeysOfEventsThatCameAreBounded(t *testing.T) {
 	assert.LessOrEqual(t, len(s.keys), 20_000)
 	assert.False(t, s.before(""))
 	assert.False(t, s.before(""), "without an id nothing is a duplicate")
+}
+
+// The endpoint of a listen is public, and a body may have 16 MiB.
+func TestStrangersCantTakeAllMemory(t *testing.T) {
+	t.Parallel()
+	session, _ := newTestSession(t, "http://127.0.0.1:1", false)
+	session.underWay = semaphore.NewWeighted(1000)
+	server := httptest.NewServer(session)
+	defer server.Close()
+	send := func(n int) int {
+		a, err := post(t.Context(), newSender(), server.URL, message{Header: http.Header{}, Body: make([]byte, n)})
+		require.NoError(t, err)
+		return a.Status
+	}
+	assert.Equal(t, http.StatusServiceUnavailable, send(1001), "the platform sends it again")
+	assert.Equal(t, inspector.Refused, session.store.List(0)[0].Verdict)
+	for range 3 {
+		assert.NotEqual(t, http.StatusServiceUnavailable, send(900), "what was taken is given back")
+	}
+	require.True(t, session.underWay.TryAcquire(200))
+	assert.Equal(t, http.StatusServiceUnavailable, send(900), "others hold the rest")
+}
+
+func TestAStatusThatIsNoneIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		_, _ = io.WriteString(conn, "HTTP/1.1 007 Bond\r\nContent-Length: 0\r\n\r\n")
+		_ = conn.Close()
+	}()
+	session, _ := newTestSession(t, "http://"+listener.Addr().String(), false)
+	server := httptest.NewServer(session)
+	defer server.Close()
+	a, err := post(t.Context(), newSender(), server.URL, draft{Event: "Pass:Installed", Body: []byte("{}")}.signed("the secret"))
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusBadGateway, a.Status)
+	assert.Contains(t, string(a.Body), "007")
 }

@@ -30,6 +30,16 @@ type listenFlags struct {
 	atEnd     string
 	clean     bool
 	probe     time.Duration
+	readyFile string
+}
+
+// A listenReady is what --ready-file of listen writes. No secret and no key is in it: those are the real platform's.
+type listenReady struct {
+	Inspector string `json:"inspector"`
+	Receiver  string `json:"receiver"` // what the tunnel leads to
+	Endpoint  string `json:"endpoint"`
+	Tenant    string `json:"tenant"`
+	Webhook   string `json:"webhook"`
 }
 
 func (c *cli) listenCommand() *cobra.Command {
@@ -62,6 +72,7 @@ while your service is away: it is in this process's memory alone until your serv
 	flags.BoolVar(&f.keep, "keep", false, "keep what comes while your service is away, and forward it when it is back")
 	flags.BoolVar(&f.unsigned, "forward-forged", false, "forward what isn't authentic, too")
 	flags.StringVar(&f.atEnd, "at-end", "delete", "`what` becomes of a webhook that this created: delete, or disable")
+	flags.StringVar(&f.readyFile, "ready-file", "", "write URLs, tenant and webhook to this `file` as JSON, mode 0600, when the webhook is registered")
 	flags.BoolVar(&f.clean, "clean", false, "delete what listens that crashed have left, and end")
 	flags.DurationVar(&f.probe, "probe", 30*time.Second, "how often to see whether the endpoint still leads here, and the webhook is still there; 0: never")
 	c.addAccountFlags(cmd)
@@ -131,7 +142,9 @@ func (c *cli) listen(ctx context.Context, f listenFlags) error {
 	}
 	err = l.register(ctx)
 	if err == nil {
-		l.announce(page.URL, receiver.URL)
+		err = l.announce(page.URL, receiver.URL)
+	}
+	if err == nil {
 		l.run(ctx)
 	}
 	if leftErr := l.unregister(context.WithoutCancel(ctx)); leftErr != nil {
@@ -221,9 +234,14 @@ func (l *listener) registered() (w *walletcrew.Webhook, own bool) {
 	return l.webhook, l.own
 }
 
-func (l *listener) announce(inspectorURL, receiverURL string) {
+// announce says that deliveries can come.
+func (l *listener) announce(inspectorURL, receiverURL string) error {
 	c := l.cli
 	w, own := l.registered()
+	r := listenReady{Inspector: inspectorURL, Receiver: receiverURL, Endpoint: l.flags.endpoint, Tenant: l.session.tenant, Webhook: w.ID}
+	if err := writeReady(l.flags.readyFile, r); err != nil {
+		return err
+	}
 	c.say("inspector  %s", inspectorURL)
 	c.say("endpoint   %s: point your tunnel to %s", l.flags.endpoint, receiverURL)
 	if own {
@@ -236,6 +254,7 @@ func (l *listener) announce(inspectorURL, receiverURL string) {
 	} else {
 		c.say("forwards   nothing: --forward-to names your service")
 	}
+	return nil
 }
 
 // unregister takes away what this has created.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,6 +106,52 @@ func TestListenRegistersVerifiesForwardsAndTakesAwayWhatItMade(t *testing.T) {
 	assert.NotContains(t, p.out.String()+p.err.String(), string(w.SignatureSecret))
 	o := u.run("replay", file, "--to", s.URL, "--secret-file", secretFile(t, "any"), "-o", "json")
 	assert.Len(t, results(t, o.out), 3)
+}
+
+// walletcrew listen | head ends head only: the webhook has still to be taken away.
+func TestAListenWhoseOutputNobodyReadsGoesOn(t *testing.T) {
+	t.Parallel()
+	u, api := apiUser(t)
+	tun, s := newTunnel(t), newService(t)
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, read.Close())
+	u.stdout = write
+	p := u.listen(tun, "--forward-to", s.URL)
+	require.NoError(t, write.Close())
+	for range 3 {
+		deliveries, err := api.Emit(t.Context(), "Pass:Installed", nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNoContent, deliveries[0].StatusCode)
+	}
+	assert.Zero(t, p.interrupt())
+	assert.Empty(t, api.Webhooks())
+}
+
+func TestListenSaysInAFileThatItIsReady(t *testing.T) {
+	t.Parallel()
+	u, api := apiUser(t)
+	tun := newTunnel(t)
+	file := filepath.Join(u.dir, "ready.json")
+	p := u.listen(tun, "--ready-file", file)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	requireSchema(t, "listenready", string(text))
+	requirePrivate(t, file)
+	var r listenReady
+	require.NoError(t, json.Unmarshal(text, &r))
+	w := api.Webhooks()[0]
+	assert.Equal(t, []string{tun.URL + "/hook", w.ID, api.TenantID}, []string{r.Endpoint, r.Webhook, r.Tenant})
+	assert.Equal(t, tun.to.String(), r.Receiver)
+	assert.NoError(t, answers(t.Context(), r.Inspector))
+	assert.NotContains(t, string(text), string(w.SignatureSecret))
+	assert.NotContains(t, string(text), api.APIKey)
+	assert.Zero(t, p.interrupt())
+
+	o := u.run("listen", "--endpoint", tun.URL+"/hook", "--listen", "127.0.0.1:0", "--ready-file", filepath.Join(u.dir, "no", "such", "directory"))
+	assert.Equal(t, 1, o.code)
+	assert.Contains(t, o.err, "can't write")
+	assert.Empty(t, api.Webhooks(), "it takes away what it has created")
 }
 
 func TestListenUsesAWebhookThatIsThereAndLeavesIt(t *testing.T) {

@@ -60,9 +60,10 @@ const patience = 3 * time.Minute
 
 // A user has a configuration directory and an environment of their own.
 type user struct {
-	t   *testing.T
-	env []string
-	dir string
+	t      *testing.T
+	env    []string
+	dir    string
+	stdout *os.File // of what is started; nil: it can be waited for
 }
 
 func newUser(t *testing.T, env ...string) *user {
@@ -204,6 +205,9 @@ func (u *user) start(args ...string) *process {
 	p := &process{t: u.t, cmd: exec.Command(binary, args...), out: newOutput(), err: newOutput(), ended: make(chan struct{})}
 	p.cmd.Env = u.env
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
+	if u.stdout != nil {
+		p.cmd.Stdout = u.stdout
+	}
 	require.NoError(u.t, p.cmd.Start())
 	go func() {
 		_ = p.cmd.Wait()

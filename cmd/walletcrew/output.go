@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -53,32 +56,76 @@ func (c *cli) line(v any, text string) error {
 }
 
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	text, err := encodeJSON(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(escapeObeyed(text, func(r rune) string {
+		high, low := utf16.EncodeRune(r) // the others are escaped already
+		return fmt.Sprintf(`\u%04x\u%04x`, high, low)
+	}))
+	return err
 }
+
+// encodeJSON escapes what YAML takes for an escape, too: that of two surrogates it doesn't.
+func encodeJSON(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return escapeObeyed(buf.Bytes(), func(r rune) string {
+		if r > 0xffff {
+			return string(r)
+		}
+		return fmt.Sprintf(`\u%04x`, r)
+	}), err
+}
+
+// escapeObeyed escapes what a terminal may obey. JSON and YAML needn't, and it means the same.
+func escapeObeyed(text []byte, escape func(rune) string) []byte {
+	if !bytes.ContainsFunc(text, obeyed) {
+		return text
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if obeyed(r) {
+			b.WriteString(escape(r))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.Bytes()
+}
+
+// obeyed reports whether a terminal may do something else with r than show it, as for the direction of what follows.
+func obeyed(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
 // writeYAML writes what writeJSON does: the same members in the same order.
 func writeYAML(w io.Writer, v any) error {
-	var buf bytes.Buffer
-	if err := writeJSON(&buf, v); err != nil {
+	text, err := encodeJSON(v)
+	if err != nil {
 		return err
 	}
 	var node yaml.Node
-	if err := yaml.Unmarshal(buf.Bytes(), &node); err != nil { // JSON is YAML
+	if err := yaml.Unmarshal(text, &node); err != nil { // JSON is YAML
 		return err
 	}
 	blockStyle(&node)
-	enc := yaml.NewEncoder(w)
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(2)
-	if err := enc.Encode(&node); err != nil {
+	if err := errors.Join(enc.Encode(&node), enc.Close()); err != nil {
 		return err
 	}
-	return enc.Close()
+	_, err = w.Write(escapeObeyed(buf.Bytes(), func(r rune) string { return fmt.Sprintf(`\U%08x`, r) }))
+	return err
 }
 
 func blockStyle(node *yaml.Node) {
 	node.Style = 0
+	if strings.ContainsFunc(node.Value, obeyed) {
+		node.Style = yaml.DoubleQuotedStyle // the only one with escapes
+	}
 	for _, child := range node.Content {
 		blockStyle(child)
 	}
@@ -100,11 +147,20 @@ func row(w io.Writer, cells ...any) {
 // visible takes out what a terminal would obey: a sender chooses an event's name.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if !unicode.IsPrint(r) {
 			return '.'
 		}
 		return r
 	}, text)
+}
+
+// clipped is what fits into a line of a name or an id that a sender chose.
+func clipped(text string) string {
+	const most = 100
+	if runes := []rune(text[:min(len(text), 4*most+4)]); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
 }
 
 // A painted text has been through paint: what it tells the terminal is ours.

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,3 +44,41 @@ func TestAnErrorIsOneLine(t *testing.T) {
 type errorText string
 
 func (e errorText) Error() string { return string(e) }
+
+// hostile is what a terminal obeys: escapes, C1 controls, and what turns the direction of a text.
+const hostile = "a\x1b[2J\x07\u009b31m\u202egpj.exe\u2066\u00ad\U000e0001b\tc\x7f"
+
+func TestNothingThatATerminalObeysIsPrinted(t *testing.T) {
+	t.Parallel()
+	harmless := func(format, text string) {
+		t.Helper()
+		assert.False(t, strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }), "%s: %q", format, text)
+	}
+	r := result{ID: hostile, Event: hostile, Error: hostile}
+	for _, format := range []string{"table", "json", "yaml"} {
+		out, said := newOutput(), newOutput()
+		c := &cli{out: out, err: said, output: format, terminal: never}
+		require.NoError(t, c.line(r, c.resultText(r)))
+		if format == "table" {
+			require.NoError(t, c.print(r, func(w *tabwriter.Writer) { row(w, r.ID, r.Error) }))
+		}
+		harmless(format, out.String())
+		c.say("%s", hostile)
+		harmless("stderr", said.String())
+		var again struct{ ID, Event, Error string }
+		switch format {
+		case "json":
+			require.NoError(t, json.NewDecoder(strings.NewReader(out.String())).Decode(&again))
+		case "yaml":
+			require.NoError(t, yaml.NewDecoder(strings.NewReader(out.String())).Decode(&again))
+		default:
+			continue
+		}
+		assert.Equal(t, []string{hostile, hostile, hostile}, []string{again.ID, again.Event, again.Error}, "it means the same")
+	}
+	said := newOutput()
+	assert.Equal(t, exitUsage, run(t.Context(), []string{"trigger", "x", "--to", hostile}, strings.NewReader(""), newOutput(), said))
+	harmless("an error", said.String())
+	assert.LessOrEqual(t, len([]rune(clipped(strings.Repeat("é", 1<<20)))), 101, "a header may have a megabyte")
+	assert.Equal(t, "Pass:Installed", clipped("Pass:Installed"))
+}

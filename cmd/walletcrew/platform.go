@@ -51,7 +51,7 @@ have random ones, which the management API tells. Whoever reaches the address ma
 			}
 			defer p.close()
 			r := ready{Platform: p.url(), Tenant: p.TenantID, APIKey: p.APIKey, Secret: string(secret)}
-			if err := r.write(readyFile); err != nil {
+			if err := writeReady(readyFile, r); err != nil {
 				return err
 			}
 			c.say("the platform is at %s, tenant %s; its control API at %s/_control/; Ctrl-C ends it", p.url(), p.TenantID, p.url())

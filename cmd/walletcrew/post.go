@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -41,9 +42,11 @@ func newSender() *http.Client {
 	return &http.Client{
 		Transport:     transport,
 		Timeout:       answerTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: dontFollow,
 	}
 }
+
+func dontFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // post sends the message to target, byte for byte. The error means that there was no answer.
 func post(ctx context.Context, client *http.Client, target string, m message) (answer, error) {
@@ -65,6 +68,9 @@ func post(ctx context.Context, client *http.Client, target string, m message) (a
 		return answer{Duration: time.Since(start)}, plainError(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 100 {
+		return answer{Duration: time.Since(start)}, fmt.Errorf("the answer's status, %03d, is none", resp.StatusCode)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return answer{Duration: time.Since(start)}, plainError(err)

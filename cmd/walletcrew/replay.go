@@ -74,8 +74,12 @@ func (c *cli) replayFile(ctx context.Context, name, to, inspectorURL string) err
 		return err
 	}
 	defer func() { _ = f.Close() }()
+	var in io.Reader = f
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		in = io.LimitReader(f, info.Size()) // what is there now: the session may record what this sends into the same file, without end
+	}
 	refused := false
-	for d, err := range readRecorded(f) {
+	for d, err := range readRecorded(in) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -95,6 +95,19 @@ func TestWhatDevRecordsIsReplayed(t *testing.T) {
 	assert.Len(t, plain.got(), 6)
 }
 
+// What the session sends is recorded, too: into the file that is being read.
+func TestAReplayOfTheFileThatDevRecordsIntoEnds(t *testing.T) {
+	t.Parallel()
+	u, s := newUser(t), newService(t)
+	file := filepath.Join(u.dir, "recorded.jsonl")
+	u.dev("--forward-to", s.URL, "--record", file)
+	u.ok("trigger", "Pass:Installed", "Customer:Upserted")
+	o := u.run("replay", file, "-o", "json")
+	require.Zero(t, o.code, o.err)
+	assert.Len(t, results(t, o.out), 2)
+	assert.Len(t, s.got(), 4)
+}
+
 func TestReplayAndResendSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	u, s := newUser(t, "WALLETCREW_SECRET=x"), newService(t)

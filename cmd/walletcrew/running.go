@@ -150,8 +150,8 @@ func (r running) call(ctx context.Context, method, path string, in, out any) err
 	return json.Unmarshal(text, out)
 }
 
-// localClient asks this machine only: no proxy.
-var localClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+// localClient asks this machine only: no proxy, and no redirect, which could lead the token elsewhere.
+var localClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, CheckRedirect: dontFollow}
 
 // A localDelivery is a record as resend gets it.
 type localDelivery struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -80,8 +81,14 @@ func readSmall(name string) (string, error) {
 
 // writePrivate writes a file that nobody else can read, also where it was there with another mode. A reader sees all of it or nothing.
 func writePrivate(name string, text []byte) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() { // root could replace /dev/stdout, or /dev/null
+		return usagef("%s isn't a file, so it can't be one that only you can read", name)
+	}
 	dir, base := filepath.Dir(name), filepath.Base(name)
 	f, err := os.CreateTemp(dir, "."+base+".*") // mode 0600
+	if wrapped, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("can't write %s: %w", name, wrapped.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,14 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
@@ -41,8 +44,31 @@ type session struct {
 	seen seen
 	// diagnoses limits how often the reason is looked for why a stranger's delivery is forged: that hashes its body some hundred times.
 	diagnoses *rate.Limiter
-	bodyTime  time.Duration // for a body to come in
-	out       sync.Mutex    // one line at a time
+	bodyTime  time.Duration       // for a body to come in
+	underWay  *semaphore.Weighted // bytes of bodies that are being read or handled
+	out       sync.Mutex          // one line at a time
+}
+
+// maxUnderWay bounds the memory that strangers can take, who may send many large bodies at once through a listen's tunnel.
+const maxUnderWay = 256 << 20
+
+var errTooMuch = errors.New("too much comes at once: try again")
+
+// A metered reader takes what it reads from what may be under way.
+type metered struct {
+	io.Reader
+	free  *semaphore.Weighted
+	taken int64
+}
+
+// Read is [io.Reader]'s.
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if !m.free.TryAcquire(int64(n)) {
+		return 0, errTooMuch
+	}
+	m.taken += int64(n)
+	return n, err
 }
 
 // secretList remembers secrets, so that they can be kept out of what is shown.
@@ -73,8 +99,9 @@ func (c *cli) newSession(source verifier.SecretSource) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	signal.Ignore(syscall.SIGPIPE) // whoever read stdout, such as head, may have ended: a listen must still take its webhook away
 	return &session{cli: c, id: newID(), store: inspector.NewStore(10_000, 256<<20), verifier: v, source: source, sender: newSender(),
-		diagnoses: rate.NewLimiter(5, 20), bodyTime: answerTime}, nil
+		diagnoses: rate.NewLimiter(5, 20), bodyTime: answerTime, underWay: semaphore.NewWeighted(maxUnderWay)}, nil
 }
 
 // newID returns an id that is short enough to be typed.
@@ -90,7 +117,9 @@ type incoming struct {
 func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(s.bodyTime))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	in := &metered{Reader: http.MaxBytesReader(w, r.Body, maxBody), free: s.underWay}
+	defer func() { s.underWay.Release(in.taken) }()
+	body, err := io.ReadAll(in)
 	if err == nil { // else net/http would wait for the rest, without end
 		_ = control.SetReadDeadline(time.Time{})
 	}
@@ -98,6 +127,9 @@ func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusBadRequest
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			status = http.StatusRequestEntityTooLarge
+		}
+		if errors.Is(err, errTooMuch) {
+			status = http.StatusServiceUnavailable
 		}
 		s.refuse(r, status, plainError(err))
 		http.Error(w, plainError(err).Error(), status)
@@ -153,7 +185,7 @@ func (s *session) hand(ctx context.Context, record *inspector.Record, m message)
 			}
 		}
 	}
-	what := fmt.Sprintf("%s %s", visible(record.Event), visible(record.EventID))
+	what := clipped(record.Event) + " " + clipped(record.EventID)
 	f := s.forward.forward(ctx, what, m, func(a answer, err error) {
 		s.store.Update(id, settle(forwarded{answer: a, Kept: err != nil, Err: err}))
 		if err == nil {
@@ -311,7 +343,7 @@ func (s *session) text(r inspector.Record) string {
 	case r.Error != "":
 		became = string(c.paint(red, r.Error))
 	}
-	text := fmt.Sprintf("%s  %-19s  %s  %s  %-36s  %s", r.Time.Format(time.TimeOnly), visible(r.Event), r.ID, verdict, visible(r.EventID), became)
+	text := fmt.Sprintf("%s  %-19s  %s  %s  %-36s  %s", r.Time.Format(time.TimeOnly), visible(clipped(r.Event)), r.ID, verdict, visible(clipped(r.EventID)), became)
 	if r.Status != 0 {
 		text += fmt.Sprintf("  %.0f ms", milliseconds(r.Duration))
 	}

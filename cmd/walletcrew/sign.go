@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -22,6 +23,16 @@ type draft struct {
 	Tenant  string  `json:"tenant"`
 	Body    []byte  `json:"body"`
 	Forgery forgery `json:"forgery"`
+}
+
+// check refuses what can't be sent.
+func (d draft) check() error {
+	for what, text := range map[string]string{"event": d.Event, "tenant": d.Tenant} {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return usagef("the %s %s has a control character, which no header can have", what, visible(text))
+		}
+	}
+	return nil
 }
 
 // signed makes the delivery, as the platform would but for the forgery.

@@ -150,14 +150,18 @@ func (c *cli) drafts(events []string, f triggerFlags) (func(i int) (draft, error
 		if f.body == "" {
 			d.Body = walletcrewtest.Sample(walletcrew.EventName(d.Event))
 		}
-		var err error
-		if len(f.set) > 0 {
+		err := d.check()
+		if err == nil && len(f.set) > 0 {
 			d.Body, err = setMembers(d.Body, f.set)
 		}
 		return d, err
 	}
-	_, err := next(0) // what is wrong with --set is wrong before anything is sent
-	return next, err
+	for i := range events { // what is wrong is wrong before anything is sent
+		if _, err := next(i); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
 }
 
 // setMembers sets members of a JSON object.

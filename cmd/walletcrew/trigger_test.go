@@ -95,12 +95,15 @@ func TestTriggerIsCalledRight(t *testing.T) {
 		{}, {"Pass:Installed", "--to", s.URL}, // no secret
 		{"Pass:Installed", "--to", "localhost:1"}, {"x", "--to", s.URL, "--set", "a"}, {"x", "--to", s.URL, "--set", "__id.a=1"},
 		{"x", "--count", "0"}, {"x", "--rate", "-1"}, {"x", "--concurrency", "0"}, {"x", "--nonsense"}, {"x", "-o", "xml"},
+		{"a\nb", "--to", s.URL}, {"x", "a\x1bb"}, {"x", "--tenant", "a\rb"},
 	} {
 		o := u.run(append([]string{"trigger"}, args...)...)
 		assert.Equal(t, 2, o.code, args)
 		assert.Equal(t, 1, strings.Count(o.err, "\n"), "one line: %s", o.err)
 	}
 	assert.Empty(t, s.got())
+	assert.Contains(t, u.run("trigger").err, "; usage: walletcrew trigger EVENT...", "what to do")
+	assert.Contains(t, u.run("webhooks", "nonsense").err, "; see walletcrew webhooks --help")
 	o := u.run("trigger", "Pass:Installed")
 	assert.Equal(t, 1, o.code, "no dev runs")
 	assert.Contains(t, o.err, "start one, or name your service with --to")

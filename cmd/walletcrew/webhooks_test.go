@@ -95,6 +95,9 @@ func TestAWrongKeyIsSaidInOneLineThatDoesntShowIt(t *testing.T) {
 		assert.Equal(t, 1, o.code, args)
 		assert.Contains(t, o.err+o.out, "401", args)
 		assert.NotContains(t, o.err+o.out, "that-is-wrong", args)
+		if args[0] != "doctor" {
+			assert.Contains(t, o.err, "walletcrew doctor says more", args)
+		}
 	}
 	o := u.run("webhooks", "create", shop)
 	assert.Equal(t, 1, o.code)
