@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,6 +42,25 @@ func TestOnATerminalDeleteAsksBefore(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, got, "--yes")
 	assert.Empty(t, said.String())
+}
+
+func TestCtrlCEndsAQuestion(t *testing.T) {
+	t.Parallel()
+	api := walletcrewtest.NewServer()
+	defer api.Close()
+	w, err := api.Client().Webhooks.Create(t.Context(), walletcrew.WebhookSpec{Endpoint: shop, Events: []walletcrew.EventName{"Pass:*"}})
+	require.NoError(t, err)
+	c, _, said := onATerminal("")
+	read, write := io.Pipe() // nobody types
+	defer func() { _ = write.Close() }()
+	c.in = read
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		said.wait(t, "[y/N]", 1)
+		cancel()
+	}()
+	_, err = c.confirmed(ctx, api.Client().Webhooks, w.ID, false)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestOnATerminalThereIsColourUnlessNoColorIsSet(t *testing.T) {

@@ -184,6 +184,8 @@ func (c *cli) webhooksDelete() *cobra.Command {
 			for _, id := range args {
 				d := deleted{ID: id, Result: "deleted"}
 				switch ok, err := c.confirmed(ctx, webhooks, id, yes); {
+				case ctx.Err() != nil:
+					return ctx.Err()
 				case err != nil:
 					d.Result, d.Error = "failed", oneLine(err)
 				case !ok:
@@ -228,9 +230,18 @@ func (c *cli) confirmed(ctx context.Context, webhooks *walletcrew.WebhooksServic
 		return false, err
 	}
 	_, _ = fmt.Fprintf(c.err, "Delete %s, which delivers %s to %s? [y/N] ", visible(w.ID), visible(strings.Join(texts(w.Events), ",")), visible(w.Endpoint))
-	answer, _ := bufio.NewReader(c.in).ReadString('\n')
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	typed := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(c.in).ReadString('\n')
+		typed <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case answer := <-typed:
+		return answer == "y" || answer == "yes", nil
+	case <-ctx.Done(): // Ctrl-C
+		_, _ = fmt.Fprintln(c.err)
+		return false, ctx.Err()
+	}
 }
 
 // An ensured is what ensure found or made.
