@@ -22,6 +22,7 @@ func main() {
 	row := flag.String("row", "", "of these, run only the rows whose name contains `text`, as for a profile: there is nothing to compare with then")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this `file`")
 	quick := flag.Bool("quick", false, "a few seconds for all: says that it works, not how fast")
+	servers := flag.Bool("servers", false, "measure the durable hand-overs too: needs PostgreSQL at WALLETCREW_TEST_POSTGRES, default 127.0.0.1:5432")
 	growing := flag.Bool("growth", false, "measure how the cost grows instead, and draw it")
 	out := flag.String("out", "", "the `folder` for -growth's pictures and points; default growth, or with -quick a temporary one")
 	redraw := flag.Bool("redraw", false, "with -growth: draw the points that are in the folder, and measure nothing")
@@ -44,7 +45,12 @@ func main() {
 		defer func() { pprof.StopCPUProfile(); must(f.Close()) }()
 	}
 	fmt.Printf("%s\n\n%s", machine(), tableHead)
-	for _, g := range groups() {
+	defer end()
+	all := groups()
+	if *servers {
+		all = append(all, serverGroups()...)
+	}
+	for _, g := range all {
 		if strings.Contains(g.title, *only) {
 			fmt.Print(g.measure(*rounds, *slice, *row))
 		}

@@ -18,8 +18,11 @@ type group struct {
 
 const (
 	oneSlice   = 1
-	fiveSlices = 5 // garbage is collected several times in a slice: what is allocated is paid for
+	fiveSlices = 5  // garbage is collected several times in a slice: what is allocated is paid for
+	tenSlices  = 10 // each operation waits for a disk
 )
+
+const fewest = 12 // rounds, whatever their length; enough for quartiles
 
 type subject struct {
 	name    string
@@ -58,7 +61,7 @@ const tableHead = "| | ns/op | quartiles | allocs/op | ratio | goal |\n|---|--:|
 func (g group) measure(rounds int, slice time.Duration, only string) string {
 	subjects := g.subjects()
 	subjects = slices.DeleteFunc(subjects, func(s subject) bool { return !strings.Contains(s.name, only) })
-	rounds, slice = max(3, rounds/g.slices), slice*time.Duration(g.slices)
+	rounds, slice = max(min(rounds, fewest), rounds/g.slices), slice*time.Duration(g.slices)
 	operations := make([]int, len(subjects))
 	for i, s := range subjects {
 		operations[i] = calibrate(s, slice)
