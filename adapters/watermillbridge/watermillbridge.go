@@ -16,7 +16,8 @@
 // A 2xx is only true if Publish returns when the broker has the message. So it is for Kafka, SQS, SQL and Google Pub/Sub. Watermill's
 // gochannel keeps events in memory: [Publish] refuses it. NATS has adapters/jetstream.
 //
-// RabbitMQ needs two things. Set amqp.Config.Publish.ConfirmDelivery, or Publish doesn't wait for the broker. And make the queue before
+// RabbitMQ needs two things. Set Publish.ConfirmDelivery in the amqp.Config: without it the publisher doesn't wait for the broker, and [Publish]
+// refuses it. And make the queue before
 // the first event, with the SubscribeInitialize method of an amqp.Subscriber: the broker confirms, and drops, what no queue is there for.
 // Publish.Mandatory doesn't help, since Watermill doesn't listen to what the broker returns.
 package watermillbridge
@@ -61,15 +62,17 @@ var ErrNotOurs = errors.New("watermillbridge: the message wasn't made by Publish
 // always the same. Brokers don't deduplicate by it, but a consumer may. An event without "__id" gets a random one. The metadata has the
 // name, the tenant, the id, the key, and what [receiver.Headers] has of a trace.
 //
-// A nil publisher, an empty topic and a gochannel, also one within Watermill's decorators, are errors.
+// A nil publisher and an empty topic are errors. So are a gochannel, and a publisher of watermill-amqp without Publish.ConfirmDelivery, also
+// within Watermill's decorators.
 func Publish(publisher message.Publisher, topic string) (receiver.HandlerFunc, error) {
 	switch {
 	case publisher == nil:
 		return nil, errors.New("watermillbridge: Publish: the publisher is nil")
 	case topic == "":
 		return nil, errors.New("watermillbridge: Publish: the topic is empty")
-	case isInMemory(reflect.ValueOf(publisher), 8):
-		return nil, errors.New("watermillbridge: Publish: gochannel keeps events in memory, so that a 2xx would lose them with the process: use a broker, or call your function from the handler")
+	}
+	if why := untrue(reflect.ValueOf(publisher), 8); why != "" {
+		return nil, fmt.Errorf("watermillbridge: Publish: %s", why)
 	}
 	return func(ctx context.Context, e *walletcrew.Event) error {
 		if e == nil || len(e.Raw) == 0 {
@@ -84,26 +87,40 @@ func Publish(publisher message.Publisher, topic string) (receiver.HandlerFunc, e
 
 var gochannelType = reflect.TypeFor[*gochannel.GoChannel]()
 
-// isInMemory looks for a gochannel, also in the publishers that a decorator's struct holds.
-func isInMemory(v reflect.Value, depth int) bool {
+// untrue says why a 2xx wouldn't be true; "" if nothing is known against the publisher, nor against those that a decorator's struct holds.
+func untrue(v reflect.Value, depth int) string {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer && v.Type() != gochannelType {
 		v = v.Elem()
 	}
-	if !v.IsValid() || depth == 0 {
-		return false
-	}
-	if v.Type() == gochannelType {
-		return true
-	}
-	if v.Kind() != reflect.Struct {
-		return false
+	switch {
+	case !v.IsValid() || depth == 0:
+		return ""
+	case v.Type() == gochannelType:
+		return "gochannel keeps events in memory, so that a 2xx would lose them with the process: use a broker, or call your function from the handler"
+	case v.Kind() != reflect.Struct:
+		return ""
+	case v.Type().Name() == "Publisher" && strings.Contains(v.Type().PkgPath(), "/watermill-amqp/") && !isSet(v, "config", "Publish", "ConfirmDelivery") && !isSet(v, "config", "Publish", "Transactional"):
+		return "the publisher doesn't wait for RabbitMQ, so that a 2xx may lose events: set Publish.ConfirmDelivery in its amqp.Config"
 	}
 	for i := range v.NumField() {
-		if field := v.Field(i); v.Type().Field(i).Type.Implements(publisherType) && isInMemory(field, depth-1) {
-			return true
+		if v.Type().Field(i).Type.Implements(publisherType) {
+			if why := untrue(v.Field(i), depth-1); why != "" {
+				return why
+			}
 		}
 	}
-	return false
+	return ""
+}
+
+// isSet reads a boolean of another package's struct. If it isn't there, in another version, the publisher may be used.
+func isSet(v reflect.Value, path ...string) bool {
+	for _, name := range path {
+		if v.Kind() != reflect.Struct {
+			return true
+		}
+		v = v.FieldByName(name)
+	}
+	return v.Kind() != reflect.Bool || v.Bool()
 }
 
 var publisherType = reflect.TypeFor[message.Publisher]()

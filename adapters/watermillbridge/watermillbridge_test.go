@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/stretchr/testify/assert"
@@ -108,6 +109,12 @@ func TestPublishersThatKeepNothingAreRefused(t *testing.T) {
 	for why, publisher := range map[string]message.Publisher{"gochannel": memory, "decorated": decorated, "wrapped": &wrapped{decorated}, "by value": struct{ message.Publisher }{memory}} {
 		_, err = watermillbridge.Publish(publisher, "events")
 		require.ErrorContains(t, err, "gochannel keeps events in memory", why)
+	}
+	unconfirmed, err := message.MessageTransformPublisherDecorator(func(*message.Message) {})(&amqp.Publisher{})
+	require.NoError(t, err)
+	for why, publisher := range map[string]message.Publisher{"RabbitMQ without confirms": &amqp.Publisher{}, "decorated": unconfirmed} {
+		_, err = watermillbridge.Publish(publisher, "events")
+		require.ErrorContains(t, err, "set Publish.ConfirmDelivery", why)
 	}
 	_, err = watermillbridge.Publish(nil, "events")
 	require.ErrorContains(t, err, "nil")
