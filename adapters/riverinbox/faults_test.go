@@ -104,6 +104,40 @@ func TestARunThatWasRescuedBuriesNothing(t *testing.T) {
 	}
 }
 
+// Nor may the effect be made twice then: the second run waits for the first one's transaction.
+func TestAJobThatIsRescuedWhileItRunsTakesEffectOnce(t *testing.T) {
+	onEachKind(t, func(t *testing.T, k kind, pool *pgxpool.Pool, inbox *riverinbox.Inbox) {
+		_, err := pool.Exec(t.Context(), "CREATE TABLE effects (id text)")
+		require.NoError(t, err)
+		dedupe, err := pgxdedupe.New(pool, "orders")
+		require.NoError(t, err)
+		inside, released := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(released) })
+		var effects, runs atomic.Int64
+		once := dedupe.Once(func(ctx context.Context, tx pgx.Tx, e *walletcrew.Event) error {
+			if effects.Add(1) == 1 {
+				close(inside)
+				<-released
+			}
+			_, err := tx.Exec(ctx, "INSERT INTO effects VALUES ($1)", e.ID)
+			return err
+		})
+		require.Equal(t, http.StatusNoContent, deliver(newHandler(t, inbox.Handle), "shop", `{"__id":"e-1"}`))
+		k.work(t, pool, inbox, func(ctx context.Context, e *walletcrew.Event) error {
+			runs.Add(1)
+			return once(ctx, e)
+		})
+		t.Cleanup(release) // before the worker is stopped
+		<-inside
+		_, err = pool.Exec(t.Context(), "UPDATE river_job SET state = 'available', scheduled_at = now()") // as the rescuer leaves it
+		require.NoError(t, err)
+		eventually(t, "it runs twice at once", func() bool { return runs.Load() == 2 })
+		release()
+		eventually(t, "it is completed", func() bool { return count(t, pool, jobs+" WHERE state = 'completed'") == 1 })
+		assert.Equal(t, 1, count(t, pool, "SELECT count(*) FROM effects"))
+	})
+}
+
 // A deployment cuts a function off; that isn't the event's fault.
 func TestAWorkerThatIsStoppedInTheLastTryMakesNoDeadLetter(t *testing.T) {
 	onEachKind(t, func(t *testing.T, k kind, pool *pgxpool.Pool, inbox *riverinbox.Inbox) {

@@ -451,6 +451,10 @@ func TestAFunctionThatOutlivesItsTimeStillDies(t *testing.T) {
 	kinds[0].work(t, pool, inbox, func(ctx context.Context, _ *walletcrew.Event) error { <-ctx.Done(); return ctx.Err() },
 		riverinbox.WithTries(1), riverinbox.WithTimeout(50*time.Millisecond))
 	eventually(t, "it dies", func() bool { return count(t, pool, "SELECT count(*) FROM walletcrew_dead_letters") == 1 })
+	for d, err := range inbox.DeadLetters(t.Context()) {
+		require.NoError(t, err)
+		assert.Equal(t, context.DeadlineExceeded.Error(), d.Reason, "in this try")
+	}
 }
 
 func TestADatabaseThatIsAwayIsAnsweredWith503(t *testing.T) {
