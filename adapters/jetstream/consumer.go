@@ -43,62 +43,81 @@ type Consumer struct {
 	backlog chan struct{} // wakes skim
 }
 
-// ConsumerConfig is how a [Consumer] works. The zero value is a good one.
+// ConsumerConfig is how a [Consumer] works. Each field has a default: the zero value handles all events of the stream.
 type ConsumerConfig struct {
-	// Name is the consumer's name on the server, where it remembers what was handled: letters, digits, '-' and '_'. Default
-	// "worker".
+	// Name is the consumer's name on the server, which remembers under it what was handled. It
+	// consists of letters, digits, '-' and '_'. Default "worker".
 	Name string
-	// Patterns are what the consumer takes; nil is all. The server sorts them out, and can do so for "*", a category ("Pass:*") and a
-	// name ("Pass:Installed"): any other pattern is an error. Several need NATS 2.10. Categories and names that this version doesn't
-	// know must be spelled as the platform does, since to the server "pass" isn't "Pass"; see [Subject].
+	// Patterns are the events that the consumer takes. Nil is all. The server filters, so a pattern
+	// is one of "*", a category ("Pass:*") or a name ("Pass:Installed"); any other is an error.
+	// Several patterns need NATS 2.10. Spell a category or name that this version doesn't know as
+	// the platform does, because to the server "pass" isn't "Pass"; see Subject.
 	//
-	// On a work queue, an event that no consumer takes stays, and fills the stream: take all, unless other consumers take the rest.
+	// On a work queue, an event that no consumer takes stays, and fills the stream. Take all,
+	// unless other consumers take the rest.
 	//
-	// A consumer keeps its patterns: while it exists, others are [ErrOtherPatterns]. To change them, see [Stream.DeleteConsumer].
+	// As long as the consumer exists, it keeps its patterns: others are ErrOtherPatterns. To
+	// change them, see Stream.DeleteConsumer.
 	Patterns []walletcrew.EventName
-	// Concurrency is how many functions run at once in this process. Default 16. No event is fetched before one is free.
+	// Concurrency is how many functions run at once in this process. Default 16. An event is only
+	// fetched when one of them is free.
 	Concurrency int
-	// MaxTries is how often an event is tried until it goes to the dead letters. Default 20: with the default Backoff, more than an
-	// hour. A try that ended with the worker's crash counts as well; a [receiver.Temporary] error doesn't, see [Consumer.Run]. In a
-	// log ([StreamConfig].KeepFor), a try is the last as well if the stream would drop the event before the next, by this machine's
-	// clock.
+	// MaxTries is how often an event is tried before it becomes a dead letter. Default 20: with the
+	// default Backoff, more than an hour. A try that ended with the worker's crash counts. A
+	// receiver.Temporary error doesn't, see Consumer.Run. In a log ([StreamConfig].KeepFor), a
+	// try is also the last one if the stream would drop the event before the next, by this
+	// machine's clock.
 	//
-	// JetStream counts deliveries, and each process knows which of its own were no tries. Deliveries by other processes count as
-	// tries; but an event that is older than 10 minutes must have failed three times here (or MaxTries, if that is less) before it
-	// is given up, and is given up in any case after 3 MaxTries. An event that was delivered more than twice MaxTries (20 at least)
-	// times, and once more for each five minutes of its age, without being settled goes to the dead letters untried: the workers
-	// die of it.
+	// JetStream counts deliveries, not tries. Each process knows which of its own deliveries were
+	// no tries, but those by other processes count as tries. Three rules make up for that:
+	//
+	//   - An event that is older than 10 minutes isn't given up before it has failed three times in
+	//     this process, or MaxTries times if that is less.
+	//   - After 3 times MaxTries, it is given up in any case.
+	//   - An event is given up untried if it was delivered more than twice MaxTries times (at least
+	//     20), plus once for each five minutes of its age, and was never settled: the workers die
+	//     of it.
 	MaxTries int
-	// Backoff says how long to wait after the try of this number, the first of which is 1. Default: 1 s, doubled with each try up to 5
-	// minutes, and up to a fifth more at random. After a [receiver.Temporary] error it counts those in a row, up to MaxTries, and at
-	// least 250 ms and at most 5 s are waited.
+	// Backoff returns how long to wait after a try; the first try is 1. Default: 1 s, doubled with
+	// each try up to 5 minutes, plus up to a fifth at random. After a receiver.Temporary error,
+	// try is the number of those in a row, up to MaxTries, and the wait is at least 250 ms and at
+	// most 5 s.
 	Backoff func(try int) time.Duration
-	// AckWait is after how long the server gives an event to another worker if it doesn't hear of this one, because it crashed or
-	// is cut off. Default 30 s. A function may take longer: it is reported as being in progress three times in this while. All
-	// consumers with one name share one AckWait: the one that started last sets it. During a rolling deployment, don't reduce it to
-	// less than half.
+	// AckWait is how long the server waits to hear of a worker before it gives the event to another
+	// one, because the first has crashed or is cut off. Default 30 s. A function may take longer:
+	// the consumer reports it as being in progress three times within AckWait. All consumers with
+	// one name share one AckWait: the one that started last sets it. During a rolling deployment,
+	// don't reduce it to less than half.
 	AckWait time.Duration
-	// Timeout ends the function's context. Default 5 minutes. A function that goes on after that keeps its event, and its place.
+	// Timeout ends the function's context. Default 5 minutes. A function that goes on after that
+	// keeps its event, and its place among the Concurrency.
 	Timeout time.Duration
-	// DrainTimeout is how long Run waits for functions when its context has ended. Default 20 s. Then their contexts are ended, too.
+	// DrainTimeout is how long Run waits for functions after its context has ended. Default 20 s.
+	// After that, their contexts end, too.
 	DrainTimeout time.Duration
-	// MaxPending is how many events of all the workers may be in progress or waiting for their next try. While so many do, the server
-	// delivers no further ones: with a limit, the events of a backend that is away can hold up all others. 0, the default, is no
-	// limit. The server needs some 150 bytes of memory for each.
+	// MaxPending limits how many events of all workers together may be in progress or waiting for
+	// their next try. At the limit, the server delivers no further events, so the events of a
+	// backend that is away can hold up all others. Default 0: no limit. The server needs some 150
+	// bytes of memory for each event.
 	MaxPending int
 	// Logger is where failures (warn), dead letters and panics (error) are logged, never with a body. Nil: slog.Default().
 	Logger *slog.Logger
-	// Observer is called once for each delivery to the consumer, when it was settled, and before that for each call that ended with
-	// a [receiver.Temporary] error, as Retried: for metrics and traces. It isn't called for an event that is set aside untried. It
-	// may be nil. If it or Backoff panics, that is logged.
+	// Observer is for metrics and traces. It is called once for each delivery to the consumer, when
+	// that is settled. Before that, it is called with Retried for each call that ended with a
+	// receiver.Temporary error. It isn't called for an event that is set aside untried. It may be
+	// nil. If it panics, or Backoff does, that is logged.
 	Observer func(context.Context, Outcome)
 }
 
-// NewConsumer makes the consumer on the server, or gives the one of that name this AckWait and MaxPending, and checks that there is a
-// stream for dead letters. Nothing is handled before [Consumer.Run].
+// NewConsumer makes the consumer on the server. If there is one of that name, it gets this AckWait and MaxPending. NewConsumer
+// also checks that there is a stream for dead letters. Nothing is handled before [Consumer.Run].
 //
-// Errors: those of [OpenStream]; [ErrServerTooOld] for several patterns; [ErrOtherPatterns]; an error that names the pattern which
-// the server can't sort out; on a work queue, an error if another consumer takes some of the events.
+// The errors are those of [OpenStream], and
+//
+//   - [ErrServerTooOld] for several patterns on an old server
+//   - [ErrOtherPatterns]
+//   - one that names a pattern by which the server can't filter
+//   - on a work queue, one if another consumer takes some of the events
 func NewConsumer(ctx context.Context, stream *Stream, fn receiver.HandlerFunc, cfg ConsumerConfig) (*Consumer, error) {
 	switch {
 	case stream == nil:

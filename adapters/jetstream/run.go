@@ -9,30 +9,40 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Run calls the function for the events that come, until ctx ends. The function's context has the event's [receiver.Key], the same that
-// it had in the receiver. It survives what happens to the server: it logs, and tries again until the server is back. Only a connection that is closed for good ends it, with [ErrUnavailable]; [Connect] makes one
-// that never gives up. Call it once.
+// Run calls the function for each event, until ctx ends. Call it once.
 //
-// When ctx ends, no further event is taken, and Run waits for the functions that run; their own context goes on until
-// [ConsumerConfig].DrainTimeout. It returns nil if all have ended, or else says how many haven't; their events come again after
-// AckWait.
+// The function's context has the event's [receiver.Key], the same as in the receiver. What the function returns decides about the
+// event:
 //
-// For the function's result: nil acknowledges the event; an error or a panic lets it come again after the back-off; a
-// [receiver.Discard] ends it. What fails in its last try, and an event that can't be parsed, goes to the dead letters
-// ([Stream.DeadLetters]), and leaves the stream only once it is stored there.
+//   - nil acknowledges it.
+//   - An error lets it come again after [ConsumerConfig].Backoff, and so does a panic. After MaxTries it is a dead letter.
+//   - A [receiver.Discard] ends it: it doesn't come again, and is no dead letter.
+//   - A [receiver.Temporary] error pauses its name, see below.
 //
-// A [receiver.Temporary] error is for trouble that isn't the event's own, such as a database that is away: what is away for one event is
-// away for all with its name. That name is paused:
+// An event that can't be parsed is a dead letter, too. A dead letter leaves the stream only once it is stored where
+// [Stream.DeadLetters] finds it.
 //
-//   - One of its events is kept here, and the function is called with it again after the back-off, every 5 s at least: a probe. A
+// If the server is away, Run logs that and tries again until the server is back. It returns [ErrUnavailable] only if the
+// connection is closed for good. [Connect] makes a connection that never gives up.
+//
+// When ctx ends, Run takes no further event, and waits for the functions that are running. Their own context goes on until
+// [ConsumerConfig].DrainTimeout. If all of them have ended, Run returns nil. Otherwise its error says how many haven't; their
+// events come again after AckWait.
+//
+// # Temporary errors
+//
+// A [receiver.Temporary] error is for trouble that isn't the event's own, such as a database that is away. It would hit the other
+// events with this name, too. So the name is paused:
+//
+//   - One of its events is kept as a probe: the function is called with it again after the back-off, which is 5 s at most. A
 //     process probes at most four times a second, however many names are paused.
-//   - The others are set aside: the server keeps them, and the function isn't called for them. They take none of the Concurrency, so that
-//     events of other names go on, however many wait.
+//   - The others are set aside: the server keeps them, and the function isn't called for them. They take none of the Concurrency,
+//     so events of other names go on, however many wait.
 //   - Once a probe ends in anything else, the events that were set aside come again, as fast as they are handled.
 //
-// None of this is a try, and no event goes to the dead letters for it, however long it lasts. When ctx ends, what was set aside is given
-// back for other processes at once. What a process that died had set aside comes again within 10 minutes. An event whose function always
-// returns a Temporary error stays: the log names it, and [Stats].Oldest shows its age.
+// None of this counts as a try, and makes no event a dead letter, however long it lasts. When ctx ends, the events that were set
+// aside are given back for other processes at once. If the process dies, they come again within 10 minutes. An event whose
+// function always returns a Temporary error stays: the log names it, and [Stats].Oldest shows its age.
 func (c *Consumer) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -33,8 +33,8 @@ func Subject(tenantID string, name walletcrew.EventName) string {
 	return token(tenantID) + "." + token(category) + "." + token(rest)
 }
 
-// ParseSubject is the way back from [Subject]; the name comes in the spelling that Subject chose. It reports false for what
-// Subject doesn't make, and where a text was too long to be in the subject.
+// ParseSubject turns what [Subject] returned into tenant and name again; the name has the spelling that Subject chose. It reports
+// false for any other text, and if a tenant or a name was too long to be in the subject.
 func ParseSubject(subject string) (tenantID string, name walletcrew.EventName, ok bool) {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) != 3 {

@@ -14,9 +14,13 @@ import (
 // the context isn't the one that the handler or a worker calls its function with, see [receiver.Key].
 var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 
-// InTx records in your transaction that the event of the context is done, and says whether it is the first to do so. If it is, make
-// the event's effect in the same transaction and commit; if it isn't, roll back, and acknowledge the event: it is done, and committed.
-// After an error roll back and let the event be delivered again: return the error from your HandlerFunc.
+// InTx records in your transaction that the event of the context is done, and says whether this is the first time.
+//
+//   - True: make the event's effect in the same transaction, and commit.
+//   - False: roll back and return nil. The event was done before, and that is committed.
+//   - An error: roll back and return the error from your HandlerFunc, so that the event is delivered again.
+//
+// A function that has its own transaction does it so:
 //
 //	first, err := dedupe.InTx(ctx, tx)
 //	if err != nil || !first {
@@ -25,21 +29,23 @@ var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 //	// the effect, and then
 //	return tx.Commit()
 //
-// [Deduper.Once] does that. The effect and the record are committed together or not at all, so the effect comes to be exactly
-// once within the retention, whatever crashes. That holds for what is done through tx, not for a mail that is sent meanwhile.
+// [Deduper.Once] does all of this. Effect and record are committed together or not at all. So the effect is made exactly once
+// within the retention, whatever crashes. That holds for what is done through tx, not for a mail that is sent meanwhile.
 //
-// The event is known by [receiver.Key], whose scope the sender can't choose. Without a key, the error is [ErrNoID]. Ctx is the one
-// that your HandlerFunc is called with, or comes from it.
+// The event is known by [receiver.Key], whose scope the sender can't choose. Without a key, the error is [ErrNoID]. Ctx is the
+// one that your HandlerFunc is called with, or comes from it.
 //
-// Of several transactions with one key, one goes on; the others wait in InTx until it ends. If it commits, they get false, or an
-// error where their isolation level doesn't let them see it (PostgreSQL's from REPEATABLE READ on, MariaDB's with
-// innodb_snapshot_isolation, SQLite's where tx has read before); if it rolls back, one of them goes on. Call InTx first in a
-// transaction: then there is nothing to roll back that was done in vain, nor a deadlock with what others do in another order.
-// The wait ends with the context, or with the database's own limit (innodb_lock_wait_timeout, busy_timeout), as an error.
+// Of several transactions with one key, one goes on; the others wait in InTx until it ends. If it rolls back, one of them goes
+// on. If it commits, the others get false, or an error if their isolation level doesn't let them see it: PostgreSQL's from
+// REPEATABLE READ on, MariaDB's with innodb_snapshot_isolation, SQLite's if tx has read before. The wait ends with the context,
+// or with the database's own limit (innodb_lock_wait_timeout, busy_timeout), as an error.
 //
-// Tx must be one of the database that the Deduper was made with. The records are apart from the leases of [Deduper.Claim]: a handler
-// whose function calls InTx may have the same Deduper in [receiver.WithDeduper]. Expired rows aren't removed here but by
-// [Deduper.Purge], Claim and Once.
+// Call InTx first in a transaction. Then nothing was done in vain that must be rolled back, and transactions that do the rest in
+// different orders can't end in a deadlock.
+//
+// Tx must be one of the database that the Deduper was made with. The records are apart from the leases of [Deduper.Claim]: a
+// handler whose function calls InTx may have the same Deduper in [receiver.WithDeduper]. InTx doesn't remove expired rows;
+// [Deduper.Purge], Claim and Once do.
 func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx) (first bool, err error) {
 	key := receiver.Key(ctx)
 	if key == "" {
@@ -68,26 +74,34 @@ func (d *Deduper) InTxKey(ctx context.Context, tx *sql.Tx, key string) (first bo
 	return state == receiver.Claimed, nil
 }
 
-// A TxFunc makes an event's effect by means of tx. It must neither commit nor roll back, and must return every error of the
-// database: after a deadlock, MariaDB and MySQL have rolled all of the transaction back, and a statement that is tried again within
-// it would take effect alone, without the record. For the same reason it must not change the schema. It must be safe for concurrent
-// use.
+// A TxFunc makes an event's effect by means of tx. It must be safe for concurrent use, and it must not commit, roll back, or
+// change the schema.
+//
+// It must return every error of the database. After a deadlock, MariaDB and MySQL have rolled all of the transaction back. If you
+// tried a statement again within it, its effect would be committed alone, without the record.
 type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 
-// Once returns a HandlerFunc that runs fn exactly once for each event, in a transaction that also records the event: see
-// [Deduper.InTx] for what that means, and for how an event is known. The transaction has the database's default isolation level; it is
-// rolled back if fn returns an error, a Discard included, or panics.
+// Once returns a HandlerFunc that runs fn exactly once for each event, in a transaction that also records the event:
+// [Deduper.InTx] says what that means, and how an event is known. The transaction has the database's default isolation level. It
+// is rolled back if fn panics or returns an error, a Discard included. Fn may begin several times for one event, but only one of
+// these transactions is committed.
 //
-// Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil, and so is
-// [receiver.Handled] to an observer, as the first is. All errors are to be delivered again: nothing is dropped in silence, and an event
-// without "__id" is [ErrNoID] each time it comes (the README says how to drop it). So is one whose context has no [receiver.Key], as in
-// a worker of your own without [receiver.WithKey]. Those of the database before fn is called are
-// [receiver.Temporary] (503), and those of the commit that are known to be its trouble and not fn's: a lost connection, a deadlock,
-// a full disk, but no deferred constraint, and no transaction that fn has ended or outlived. An error of the commit leaves open
-// whether it took place; the next delivery finds out. A [receiver.Deduper] besides isn't needed, but may be this one: with it, fewer
-// transactions wait, at the cost of two more commits.
+// A duplicate returns nil, so that an observer sees it as [receiver.Handled], like the first. Every error asks for another
+// delivery; nothing is dropped in silence:
 //
-// After a commit it also removes expired rows now and then, as [Deduper.Claim] does: the delivery's answer waits for that, 2 s at most.
+//   - [ErrNoID] if the event has no "__id", each time it comes (the README says how to drop it), or if the context has no
+//     [receiver.Key], as in a worker of your own without [receiver.WithKey].
+//   - [receiver.Temporary] (503) for an error of the database before fn is called.
+//   - The same for a commit that failed through the database's fault: a lost connection, a deadlock, a full disk. A deferred
+//     constraint is no such fault, and neither is a transaction that fn has ended or outlived.
+//
+// After an error of the commit, nobody knows whether it took place; the next delivery finds out.
+//
+// You don't need a [receiver.Deduper] besides, but it may be this one: then fewer transactions wait, at the cost of two more
+// commits.
+//
+// After a commit, Once also removes expired rows now and then, as [Deduper.Claim] does. The delivery's answer waits for that, 2 s
+// at most.
 //
 // For functions with a type make a [receiver.Mux] in fn: see the example.
 func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
