@@ -52,7 +52,7 @@ type debt struct {
 }
 
 const (
-	settleTimeout = 3 * time.Second // bounds completing and releasing, which go on when the request has ended
+	settleTimeout = 3 * time.Second // bounds completing and releasing, which go on when the request has ended, where the delivery's time leaves less
 	debtPause     = time.Second     // between two rounds of paying
 	maxDebts      = 10_000          // what is over that waits for its lease
 	maxFailures   = 3               // in one round
@@ -230,11 +230,16 @@ func await(ctx context.Context, ended <-chan struct{}, atMost time.Duration) err
 	return nil
 }
 
-// tell tells the deduper of a debt, also when ctx has ended.
+// tell tells the deduper of a debt, also when ctx has ended. It has the time that ctx leaves: what can't be told is a second effect in the
+// end, and a deduper may be slow where many wait for its connections.
 func (c *claims) tell(ctx context.Context, d debt) error {
 	if !c.atOnce { // that one doesn't look at ctx, and the timer would be the most of what it costs
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+		limit := settleTimeout
+		if deadline, ok := ctx.Deadline(); ok {
+			limit = max(limit, time.Until(deadline))
+		}
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 	}
 	return guard.Call("receiver: the deduper", func() error {

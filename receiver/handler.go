@@ -106,8 +106,8 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 //     event wait at most; the others get 503 at once. It is so without a deduper, too.
 //   - Another process has it: 503.
 //
-// After fn, the key is completed, or released if fn failed or ignored the event, so that the next delivery runs it. If the deduper can't be told, it is
-// told again in the background until the lease ends. If it was completing that failed, the event was handled all the same: 204, and an
+// After fn, the key is completed, or released if fn failed or ignored the event, so that the next delivery runs it. The deduper has what is
+// left of the timeout for that, 3 s at least. If it can't be told, it is told again in the background until the lease ends. If it was completing that failed, the event was handled all the same: 204, and an
 // error in the log; it may come to be handled once more. After a crash the lease runs out, and the next delivery runs it. So fn runs
 // once for an event unless it outlives its lease, or something fails between its end and the completing: write it so that twice does no
 // harm. An event without "__id" is never taken for a duplicate.

@@ -88,7 +88,7 @@ func TestItKeepsTheRulesOfADeduper(t *testing.T) {
 
 func TestTheHandlerKeepsTheRulesOfAReceiver(t *testing.T) {
 	t.Parallel()
-	seedtest.TheHandlerKeepsTheRules(t, ready(t, postgres(t), "orders"))
+	seedtest.TheHandlerKeepsTheRules(t, ready(t, postgres(t, "pool_max_conns=15"), "orders"))
 }
 
 func TestOfConcurrentTransactionsOneMakesTheEffect(t *testing.T) {

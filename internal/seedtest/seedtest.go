@@ -92,7 +92,7 @@ func checkHandler(t *testing.T, deduper receiver.Deduper, seed uint64, limit tim
 	}
 	for _, rule := range report.Rules {
 		if !rule.Passed {
-			t.Errorf("seed %d: %+v\n%s", seed, rule, logged.about("deduper"))
+			t.Errorf("seed %d: %+v\n%s", seed, rule, logged.about("dedupe"))
 		}
 	}
 }
