@@ -488,12 +488,7 @@ func TestDiagnoseOfAMebibyteTakesUnderTwoSeconds(t *testing.T) {
 		"base64":                  {base64.StdEncoding.EncodeToString(make([]byte, 3<<18)), knownSecret},
 		"a secret of many kinds":  {list, ` "0011223344556677"` + "\n"},
 	} {
-		took := time.Hour
-		for tries := 0; took >= most && tries < 10; tries++ { // the machine may have had something else to do
-			began := time.Now()
-			verifier.Diagnose([]byte(tt.body), nowhere, tt.secret)
-			took = min(took, time.Since(began))
-		}
+		took := cpuTime(func() { verifier.Diagnose([]byte(tt.body), nowhere, tt.secret) })
 		t.Logf("%s: %v", name, took)
 		assert.Less(t, took, most, "%s, %d bytes", name, len(tt.body))
 	}

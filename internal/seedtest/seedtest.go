@@ -25,7 +25,7 @@ const (
 	fewSeeds  = 2
 	fewTime   = 4 * time.Second
 	manyTime  = 15 * time.Second // so that the machine may be busy
-	atOnce    = 24               // a run waits for most of its time
+	atOnce    = 8                // a run waits for most of its time, but all share the deduper's connections
 	timeToEnd = time.Minute      // of a run on a busy machine
 )
 
