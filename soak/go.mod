@@ -26,6 +26,7 @@ require (
 	github.com/thewalletcrew/walletcrew-go/adapters/redisdedupe v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/riverinbox v0.0.0
 	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe v0.0.0
+	github.com/yuin/gopher-lua v1.1.2
 )
 
 require (
