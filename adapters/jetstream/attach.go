@@ -13,24 +13,30 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// attach makes the consumer on the server. All the workers call it when a server comes back: it tries once a second.
+// attach makes the consumer on the server. All the workers call it when a server comes back: it tries once a second, and those who wait for
+// that wait no longer than their context.
 func (c *Consumer) attach(ctx context.Context) (jetstream.Consumer, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.attached) > time.Second {
-		c.trouble = c.create(ctx, false)
-		c.attached = time.Now()
-	}
-	return c.consumer, c.trouble
+	return c.attachIfOlder(ctx, time.Second)
 }
 
 // confirm looks at once whether the consumer is still as this process wants it.
 func (c *Consumer) confirm(ctx context.Context) error {
-	c.mu.Lock()
-	c.attached = time.Time{}
-	c.mu.Unlock()
-	_, err := c.attach(ctx)
+	_, err := c.attachIfOlder(ctx, 0)
 	return err
+}
+
+func (c *Consumer) attachIfOlder(ctx context.Context, age time.Duration) (jetstream.Consumer, error) {
+	select {
+	case c.attaching <- struct{}{}:
+		defer func() { <-c.attaching }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if time.Since(c.attached) > age || age == 0 {
+		c.trouble = c.create(ctx, false)
+		c.attached = time.Now()
+	}
+	return c.consumer, c.trouble
 }
 
 // create makes the consumer, unless it is there. The process that starts has its own settings for it; one that comes back must not

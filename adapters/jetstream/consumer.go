@@ -27,11 +27,13 @@ type Consumer struct {
 
 	filters []string // the subjects of cfg.Patterns
 
-	mu       sync.Mutex
-	consumer jetstream.Consumer
-	attached time.Time // when that was tried last,
-	trouble  error     // and failed
-	told     time.Time // when trouble was logged last
+	attaching chan struct{} // has room for one; who is in it may use the next three
+	consumer  jetstream.Consumer
+	attached  time.Time // when that was tried last,
+	trouble   error     // and failed
+
+	mu   sync.Mutex
+	told time.Time // when trouble was logged last
 
 	ignored ignoredLog
 	ledger  *ledger
@@ -156,7 +158,7 @@ func NewConsumer(ctx context.Context, stream *Stream, fn receiver.HandlerFunc, c
 		return nil, fmt.Errorf("jetstream: ConsumerConfig.Name %q: only letters, digits, '-' and '_' can be used", cfg.Name)
 	}
 	c := &Consumer{stream: stream, fn: fn, cfg: cfg, ledger: newLedger(), times: defaultTimes, slots: make(chan struct{}, cfg.Concurrency),
-		probes: rate.NewLimiter(probesPerSecond, 1), backlog: make(chan struct{}, 1)}
+		attaching: make(chan struct{}, 1), probes: rate.NewLimiter(probesPerSecond, 1), backlog: make(chan struct{}, 1)}
 	c.want = jetstream.ConsumerConfig{
 		Durable:       cfg.Name,
 		AckPolicy:     jetstream.AckExplicitPolicy,

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
@@ -212,30 +213,37 @@ func (c *Consumer) resume(p *pause, onlyEmpty bool) bool {
 }
 
 // next takes the oldest event from the queue that this process may call back. The ledger is locked.
-func (c *Consumer) next(p *pause) *entry {
+func (c *Consumer) next(p *pause) (sequence uint64, e *entry) {
 	for len(p.queue) > 0 {
-		e := c.ledger.events[p.queue[0]]
+		sequence, e = p.queue[0], c.ledger.events[p.queue[0]]
 		p.queue = p.queue[1:]
 		if e == nil || e.reply == "" {
 			continue
 		}
 		if time.Until(e.due) > c.times.guard {
-			return e
+			return sequence, e
 		}
 		e.reply = "" // it comes by itself
 	}
 	p.queue = nil
-	return nil
+	return 0, nil
 }
+
+// putBack is for what next took, and couldn't be called back: without a connection, say. The ledger is locked.
+func (p *pause) putBack(sequence uint64) { p.queue = slices.Insert(p.queue, 0, sequence) }
 
 // another calls back an event that was set aside, to probe with it instead of d, or waits for a new one if d is nil. It returns d if
 // none comes.
 func (c *Consumer) another(run context.Context, p *pause, d *delivery) *delivery {
 	l := c.ledger
 	l.mu.Lock()
-	switch e := c.next(p); {
+	switch sequence, e := c.next(p); {
 	case e == nil && d == nil: // one that is new
-	case e == nil, c.nak(e.reply, 0) != nil:
+	case e == nil:
+		l.mu.Unlock()
+		return d
+	case c.nak(e.reply, 0) != nil:
+		p.putBack(sequence)
 		l.mu.Unlock()
 		return d
 	default:
@@ -293,13 +301,16 @@ func (c *Consumer) recall(run context.Context, p *pause) bool {
 		arrivals = l.arrivals
 		if p.recalled <= batch/2 {
 			for n := 0; n < batch; n++ {
-				e := c.next(p)
+				sequence, e := c.next(p)
 				if e == nil {
 					delete(l.pauses, p.name)
 					l.mu.Unlock()
 					return true
 				}
-				c.callBack(p, e)
+				if !c.callBack(p, e) {
+					p.putBack(sequence)
+					break
+				}
 			}
 			batch = min(2*batch, maxRecall)
 		}
@@ -312,19 +323,22 @@ func (c *Consumer) recall(run context.Context, p *pause) bool {
 	}
 }
 
-// callBack lets an event come again: at once, but one that keeps pausing its name while others are handled waits ever longer.
-func (c *Consumer) callBack(p *pause, e *entry) {
+// callBack lets an event come again: at once, but one that keeps pausing its name while others are handled waits ever longer. It reports
+// whether the server could be told.
+func (c *Consumer) callBack(p *pause, e *entry) bool {
 	var delay time.Duration
 	if e.strikes > 1 {
 		delay = defaultBackoff(e.strikes) // the user's own isn't called under the lock
-	} else {
+	}
+	if c.nak(e.reply, delay) != nil {
+		return false
+	}
+	if delay == 0 {
 		e.recalled = p
 		p.recalled++
 	}
-	if c.nak(e.reply, delay) == nil {
-		e.due = time.Now().Add(delay)
-	}
-	e.reply = ""
+	e.reply, e.due = "", time.Now().Add(delay)
+	return true
 }
 
 // isTemporary goes by the receiver's order: what is ignored or discarded doesn't come again.
