@@ -50,7 +50,7 @@ type session struct {
 }
 
 // maxUnderWay bounds the memory that strangers can take, who may send many large bodies at once through a listen's tunnel.
-const maxUnderWay = 256 << 20
+const maxUnderWay = 128 << 20
 
 var errTooMuch = errors.New("too much comes at once: try again")
 
