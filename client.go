@@ -23,12 +23,16 @@ const (
 
 const defaultTimeout = 30 * time.Second // of one attempt
 
-// A Client calls the management API of one tenant. Make it with [NewClient]; it is safe for concurrent use, and one is enough
-// for a process.
+// A Client calls the management API of one tenant. Make it with [NewClient]. It is safe for concurrent use, and one is enough for
+// a process.
 //
-// Calls that fail for a reason that passes are tried again (see [WithRetries]): GET, PATCH and DELETE after a connection error,
-// 429, 500, 502, 503, 504 and 520 to 524, POST only where the request was certainly not carried out (429, or nothing was sent: no
-// connection could be made, a proxy refused to connect, an OAuth 2 server gave no token). The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
+// A call that failed for a reason that passes is tried again, see [WithRetries]:
+//
+//   - GET, PATCH and DELETE after a connection error, 429, 500, 502, 503, 504 and 520 to 524
+//   - POST only if the request was certainly not carried out: after 429, or if nothing was sent, because no connection could be
+//     made, a proxy refused to connect, or an OAuth 2 server gave no token
+//
+// The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
 type Client struct {
 	Webhooks *WebhooksService
 
@@ -47,9 +51,10 @@ type Client struct {
 }
 
 // NewClient returns a client for one tenant of the platform. It needs [WithAPIKey], or [WithHTTPClient] with an http.Client that
-// authenticates. It sends nothing: a wrong key shows at the first call. An option that is nil is ignored. The tenant's
-// id is spelled as in the API's path. It is a [ValidationError] if it is empty, has white space around it, or would lead to another
-// resource: "..", or with a slash in it, also where that is escaped.
+// authenticates. It sends nothing: a wrong key shows at the first call. A nil option is ignored.
+//
+// Spell the tenant's id as in the API's path. It is a [ValidationError] if it is empty, has white space around it, or would lead
+// to another resource: "..", or an id with a slash, even an escaped one.
 func NewClient(tenantID string, opts ...Option) (*Client, error) {
 	if err := checkPathElement("tenantId", tenantID); err != nil {
 		return nil, err

@@ -105,10 +105,12 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithRetries sets how often a failed request is sent again at most (default 3; 0 turns retries off) and the bounds of the wait
-// before each: a random time below minWait, doubled for each attempt, never more than maxWait (default 500 ms and 30 s). What
-// the server asks for with Retry-After is kept to; if that is more than maxWait, the call ends at once with an [APIError] whose
-// RetryAfter says how long. A negative number, or minWait over maxWait, is an error.
+// WithRetries sets how often a failed request is sent again at most, and the bounds of the wait before each. The default is 3,
+// with 500 ms and 30 s; 0 turns retries off. The wait is a random time below minWait, doubled for each attempt, and never more
+// than maxWait.
+//
+// If the server asks for a wait with Retry-After, the client keeps to it. If that is more than maxWait, the call ends at once
+// with an [APIError] whose RetryAfter says how long. A negative number is an error, and so is a minWait over maxWait.
 func WithRetries(max int, minWait, maxWait time.Duration) Option {
 	return func(c *Client) error {
 		if max < 0 || minWait < 0 || maxWait < minWait {

@@ -8,16 +8,17 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
 )
 
-// A Deduper remembers which events were handled, and which are being handled now: claim, run, then complete or release. It must
-// be safe for concurrent use. Replicas of one receiver share one (adapters/redisdedupe, adapters/sqldedupe); functions that do
-// different things with an event must not, see [WithDeduper].
+// A Deduper remembers which events were handled, and which are being handled now: the handler claims an event, calls the
+// function, and then completes or releases the event. A Deduper must be safe for concurrent use. All three methods must return
+// when ctx ends: until then the delivery isn't answered.
+//
+// The replicas of one receiver share a deduper (adapters/redisdedupe, adapters/sqldedupe). Functions that do different things
+// with an event must not, see [WithDeduper].
 //
 // The key is that of [Key]. A lease is a millisecond at least. walletcrewtest.TestDeduper checks a Deduper of your own.
 //
-// A Deduper that wraps another, to count, say, has a method Unwrap() Deduper if it passes the keys on unchanged. Around one of
-// [NewMemoryDeduper], handlers that share it need that to wait for each other. Without it, the second answers 503.
-//
-// All three must return when ctx ends: until then the delivery isn't answered.
+// If a Deduper wraps another, to count, say, and passes the keys on unchanged, give it a method Unwrap() Deduper. Handlers that
+// share a [NewMemoryDeduper] need it to wait for each other: without it, the second one answers 503.
 type Deduper interface {
 	// Claim takes the key for the time of lease, unless it is done, or held by another whose lease
 	// hasn't run out. It is atomic: of several at once, one gets it. After an error the lease may

@@ -27,9 +27,12 @@ type Handler struct {
 	unlimited sync.Once // it was said that a body's time can't be limited
 }
 
-// HandlerFunc handles an event. Nil acknowledges it; an error asks the platform for it again, unless it is a [Discard] or [ErrIgnored]. It must
-// be safe for concurrent use, and must not change the event, which is logged and observed too. The context ends with the time of
-// [WithTimeout] or with the request, whichever is first; return then. It has the event's deduplication key, see [Key].
+// A HandlerFunc handles an event. If it returns nil, the event is acknowledged. If it returns an error, the platform delivers the
+// event again, unless the error is a [Discard] or [ErrIgnored].
+//
+// It must be safe for concurrent use. It must not change the event, which is logged and observed, too. The context ends with the
+// time of [WithTimeout] or with the request, whichever is first: return then. The context has the event's deduplication key, see
+// [Key].
 type HandlerFunc func(ctx context.Context, e *walletcrew.Event) error
 
 // A HandlerOption is passed to [NewHandler].
@@ -41,76 +44,94 @@ const (
 	leaseMargin    = 10 * time.Second // how much longer than the function's time a lease lasts: for a late end, and for completing
 )
 
-// WithDeduper calls the function once for each event: the deduper is asked before, and told after. Nil, as without the option:
-// the function is called for each delivery, for one of an event at a time. See [NewHandler] for what is answered, [ContinueWithoutDeduper] for when it fails.
+// WithDeduper calls the function once for each event: the handler asks the deduper before it calls the function, and tells it
+// afterwards. [NewHandler] lists the answers, and [ContinueWithoutDeduper] is for a deduper that fails. With a nil deduper, or
+// without this option, the function is called for each delivery, but for one delivery of an event at a time.
 //
-// A deduper belongs to one function: it only remembers that an event was handled, not by whom. Give each function that does something
-// else its own; the dedupers of adapters ask for a name for that. Otherwise an event that comes to both, as to two webhooks, is handled
-// by the first and taken for a duplicate by the other. So is it with two tenants that have a verifier.Static source each.
+// Give each function its own deduper, because a deduper only remembers that an event was handled, not by which function. The
+// dedupers of the adapters ask for a name for that. If two functions share one, an event that comes to both, as from two
+// webhooks, is handled by the first and taken for a duplicate by the second. It is the same with two tenants that have a
+// verifier.Static source each.
 func WithDeduper(d Deduper) HandlerOption { return func(h *Handler) { h.deduper = d } }
 
-// ContinueWithoutDeduper calls the function also when the deduper can't be asked, so that an event may be handled twice. Without
-// this option such a delivery is answered with 503: nothing is lost as long as the platform delivers again, which it is said to
-// do, though when and how often isn't documented.
+// ContinueWithoutDeduper calls the function even if the deduper can't be asked, so that an event may be handled twice. Without
+// this option, the handler answers 503 then. Nothing is lost by that as long as the platform delivers again: it is said to, but
+// when and how often isn't documented.
 func ContinueWithoutDeduper() HandlerOption { return func(h *Handler) { h.failOpen = true } }
 
-// WithTimeout sets how long a delivery may take, from its arrival to the end of the function: for the body to come in, the
-// secrets to be had and the function to run, all together. Default 25 s, under the platform's 30 s. NewHandler panics if d is
-// under 1 ms, or over 24 h. A shorter http.Server.ReadTimeout still bounds the body, and only that does where a middleware wraps
-// the http.ResponseWriter without a method Unwrap (http.TimeoutHandler does): then this is logged as a warning, once. The source of
-// secrets and the deduper are told by their context; one that doesn't look at it holds up the answer.
+// WithTimeout sets how long a delivery may take, from its arrival to the end of the function: reading the body, getting the
+// secrets and running the function, all together. The default is 25 s, because the platform waits for 30 s. NewHandler panics if
+// d is under 1 ms or over 24 h.
+//
+// A shorter http.Server.ReadTimeout still limits reading the body. If a middleware wraps the http.ResponseWriter without a method
+// Unwrap, as http.TimeoutHandler does, nothing else limits it: the handler logs that as a warning, once. The source of secrets
+// and the deduper learn of the limit through their context. One that ignores its context delays the answer.
 func WithTimeout(d time.Duration) HandlerOption { return func(h *Handler) { h.timeout = d } }
 
-// WithLogger sets where refused deliveries (info; warn if the signature held), failures and discarded events (warn) and panics
-// (error) are logged, never with a body, a signature or a secret. Without it, or with nil, that is [slog.Default]. What only an unsigned
-// header says stands in claimed_event and claimed_tenant; remote is the http.Request's RemoteAddr. All three are cut, and their control
-// characters replaced.
+// WithLogger sets the logger. Without it, or with nil, that is [slog.Default]. The handler logs
 //
-// Anybody can cause refusals, as many as he likes. So the first of each [Reason] is logged in full; those that follow are counted, and
-// one line says how many there were, 10 seconds after the first or at [Handler.Shutdown]. It is the same with deliveries of which another
-// is in flight, and while the secrets or the deduper can't be had. What your function returns is always logged.
+//   - refused deliveries: info, or warn if the signature held
+//   - failures and discarded events: warn
+//   - panics: error
 //
-// Two things are logged once a minute at most: events that are [Ignored], for each known name (info; warn for events without a name), and,
-// until the first signature has held since the start, that signatures keep failing (warn). The latter says what to compare: the secret is
-// probably wrong.
+// It never logs a body, a signature or a secret. The attributes claimed_event and claimed_tenant are what only an unsigned header
+// says, and remote is the http.Request's RemoteAddr. All three are cut, and their control characters replaced.
+//
+// Anybody can cause any number of refusals. So the handler logs the first of each [Reason] in full and counts the next ones. One
+// line says how many there were, 10 seconds after the first or at [Handler.Shutdown]. It does the same for deliveries of an event
+// that is in flight, and while the secrets or the deduper can't be had. What your function returns is always logged.
+//
+// Two things are logged at most once a minute:
+//
+//   - events that are [Ignored], for each known name: info, or warn for events without a name
+//   - that signatures keep failing, as long as none has held since the start: warn. The secret is probably wrong, and the line
+//     says what to compare
 func WithLogger(l *slog.Logger) HandlerOption { return func(h *Handler) { h.log.logger = l } }
 
-// WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. It runs on the request's
-// goroutine, or on another if the time is up before the function has returned; the answer is only complete when it returns. What a
-// function does after that is logged, not observed. If f panics, that is logged.
+// WithObserver calls f once for each delivery, when its answer is decided: for metrics and traces. F runs on the request's
+// goroutine, or on another one if the time is up before the function has returned. The answer is only complete when f returns.
+// What the function does after the answer is logged, not observed. If f panics, that is logged.
 func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 	return func(h *Handler) { h.observer = f }
 }
 
-// NewHandler returns a handler of deliveries: it verifies, decodes, deduplicates, calls fn, and answers. It panics if v or fn is
-// nil, or an option is wrong; a nil option is ignored.
+// NewHandler returns a handler that receives deliveries: it verifies a delivery, decodes it, leaves out duplicates, calls fn, and
+// answers. It panics if v or fn is nil, or if an option is wrong. A nil option is ignored.
 //
-// The answers:
+// The answer is
 //
-//   - 204 once fn has returned nil, a [Discard] or [ErrIgnored]
-//   - 500 for an error or a panic, which is logged with its stack
-//   - 503 with Retry-After for a [Temporary] error, and if fn doesn't return in time
-//   - what verifier.StatusCode says for a delivery that is refused
+//   - 204 if fn returned nil, a [Discard] or [ErrIgnored]
+//   - 500 if fn returned another error, or panicked; the stack is logged
+//   - 503 with Retry-After if fn returned a [Temporary] error, or didn't return in time
+//   - the status of verifier.StatusCode if the delivery is refused
 //
-// No answer has a body but the status's own words.
+// An answer has no body but the status's own words.
 //
-// Fn runs on the request's goroutine, under a context that ends with [WithTimeout] or the request. If fn goes on after that, 503 is
-// answered at once all the same (over HTTP/1 with "Connection: close"), and ServeHTTP returns when fn does. What fn returns late is
-// logged and still counts: the event is done, or free to be delivered again. Where a middleware's http.ResponseWriter can't be flushed,
-// the 503 only goes out when fn returns. [Handler.Shutdown] waits for all of this.
+// # Time
 //
-// With [WithDeduper], the event's key is claimed first, for a lease of 10 s more than the timeout:
+// Fn runs on the request's goroutine. Its context ends when the time of [WithTimeout] is up, or when the request ends. If fn
+// hasn't returned by then, the handler answers 503 at once (over HTTP/1 with "Connection: close"), and ServeHTTP returns when fn
+// does. The result of fn is logged and still counts: the event is done, or free to be delivered again. If a middleware's
+// http.ResponseWriter can't be flushed, the 503 goes out when fn returns. [Handler.Shutdown] waits for all of this.
 //
-//   - It is done already: 204, and fn isn't called.
-//   - This handler has it, or another with the same memory deduper: the delivery waits, and then looks again. Four deliveries of one
-//     event wait at most; the others get 503 at once. It is so without a deduper, too.
-//   - Another process has it: 503.
+// # Duplicates
 //
-// After fn, the key is completed, or released if fn failed or ignored the event, so that the next delivery runs it. The deduper has what is
-// left of the timeout for that, 3 s at least. If it can't be told, it is told again in the background until the lease ends. If it was completing that failed, the event was handled all the same: 204, and an
-// error in the log; it may come to be handled once more. After a crash the lease runs out, and the next delivery runs it. So fn runs
-// once for an event unless it outlives its lease, or something fails between its end and the completing: write it so that twice does no
-// harm. An event without "__id" is never taken for a duplicate.
+// With [WithDeduper], the handler claims the event's key before it calls fn. The lease is 10 s longer than the timeout.
+//
+//   - If the event is done, the handler answers 204 and doesn't call fn.
+//   - If this handler is working on the event, or another one with the same memory deduper, the delivery waits for the result and
+//     then looks again. At most four deliveries of one event wait; the others get 503 at once. It is the same without a deduper.
+//   - If another process is working on the event, the handler answers 503.
+//
+// After fn, the handler completes the key, and the event is done. If fn failed or ignored the event, the handler releases the
+// key, so that the next delivery calls fn.
+//
+// For either, the deduper has what is left of the timeout, 3 s at least. If it can't be told by then, the handler tells it again in
+// the background until the lease ends. If it was completing that failed, the handler answers 204, because the event was handled,
+// and logs an error; the event may be handled once more. After a crash, the lease runs out, and the next delivery calls fn.
+//
+// So fn runs once for an event, unless it outlives its lease, or something fails between its end and the completing. Write fn so
+// that a second run does no harm. An event without "__id" is never taken for a duplicate.
 func NewHandler(v *verifier.Verifier, fn HandlerFunc, opts ...HandlerOption) *Handler {
 	h := &Handler{verifier: v, fn: fn, timeout: defaultTimeout}
 	for _, opt := range opts {
@@ -153,12 +174,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Shutdown answers deliveries with 503 from now on, and waits for the functions that run, those included whose delivery was answered
-// with 503 when their time was up, and for what the deduper must still be told. If ctx ends before, it returns an error that is
-// ctx.Err(), and what was waited for goes on. It may be called more than once.
+// Shutdown answers deliveries with 503 from now on, and waits for
 //
-// Call http.Server.Shutdown first, then this: on HTTP/1 the server waits for functions, too, but on HTTP/2 a sender that hangs up
-// frees the server while the function runs on.
+//   - functions that are still running, including those whose delivery was already answered with 503
+//   - what the deduper must still be told
+//
+// If ctx ends first, Shutdown returns an error that is ctx.Err(), and what it waited for goes on. You may call it more than once.
+//
+// Call http.Server.Shutdown first. On HTTP/1 that waits for functions, too. On HTTP/2 it doesn't wait for a function whose sender
+// has hung up.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	if err := h.inside.close(ctx); err != nil {
 		return fmt.Errorf("receiver: Shutdown: %w", err)

@@ -77,9 +77,11 @@ func (m *Mux) HandleNames(h HandlerFunc, names ...walletcrew.EventName) {
 	}
 }
 
-// Use adds middleware around all functions, those included that are registered already or later. The first one is the outermost: after
-// Use(a, b), a calls b, and b the function. Each is called once, by Use, with what it is around. It also sees [ErrIgnored]; return that,
-// or an error that wraps it, so that the event is ignored. Use panics if a middleware is nil, or returns nil.
+// Use adds middleware around all functions, including those that are registered already or later. The first one is the outermost:
+// after Use(a, b), a calls b, and b calls the function. Use calls each middleware once, with the function that it wraps. It
+// panics if a middleware is nil, or returns nil.
+//
+// A middleware also sees [ErrIgnored]. Return that, or an error that wraps it, so that the event is ignored.
 func (m *Mux) Use(middleware ...func(HandlerFunc) HandlerFunc) {
 	for _, wrap := range middleware {
 		if wrap == nil {
@@ -128,9 +130,11 @@ func (m *Mux) Patterns() []walletcrew.EventName {
 	return patterns
 }
 
-// On registers a function for the event whose payload type T is, such as [walletcrew.PassInstalled]; it panics for a type that is
-// none. An event whose payload doesn't fit the type (Event.DataErr says why) goes to the most specific pattern that matches
-// besides, such as "Pass:*" or "*"; if there is none, Handle returns an error, so that the event isn't lost.
+// On registers a function for the event whose payload type is T, such as [walletcrew.PassInstalled]. It panics if T is no such
+// type.
+//
+// An event whose payload doesn't fit T (Event.DataErr says why) goes to the most specific other pattern that matches, such as
+// "Pass:*" or "*". If there is none, Handle returns an error, so that the event isn't lost.
 func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	name := walletcrew.NameOf(*new(T))
 	if t := reflect.TypeFor[T](); name == "" || t.Kind() == reflect.Pointer {
@@ -152,7 +156,7 @@ func On[T any](m *Mux, h func(ctx context.Context, e *walletcrew.Event, data *T)
 }
 
 // OnName registers a function for a name or pattern, and decodes the body into your own type T, as Event.Decode does. An event
-// that can't be decoded goes where one goes that doesn't fit the type of [On], with the reason in its DataErr.
+// that can't be decoded goes to the most specific other pattern, as with [On]; its DataErr says why.
 func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context, e *walletcrew.Event, data *T) error) {
 	if h == nil {
 		panic("receiver: OnName: the function for " + quote(name) + " is nil")

@@ -183,11 +183,11 @@ func isDone(result error) bool {
 	return result == nil || guard.Of(result) == nil && IsDiscard(result) && !IsIgnored(result)
 }
 
-// Discard marks an error as final: the event is logged and acknowledged (2xx), counts as done, and isn't delivered again. Return
-// it for an event that can never be handled. Discard(nil) is nil.
+// Discard marks an error as final: the event is logged, acknowledged (2xx), and counts as done, so that it isn't delivered again.
+// Return it for an event that can never be handled. Discard(nil) is nil.
 //
-// An error that wraps it is one too, also one that wraps others besides, as those of errors.Join do: if one of several failures must
-// be tried again, don't join a Discard to it.
+// An error that wraps a Discard is one, too, even if it wraps other errors besides, as those of errors.Join do. So if one of
+// several failures must be tried again, don't join a Discard to it.
 func Discard(err error) error {
 	if err == nil {
 		return nil
@@ -195,20 +195,20 @@ func Discard(err error) error {
 	return &answer.Discarded{Err: err}
 }
 
-// ErrIgnored is what [Mux.Handle] returns for an event that it has no function for (errors.Is). Your own HandlerFunc may return it, too.
-// The delivery is acknowledged ([Ignored]), and the deduper doesn't remember the event: if it comes again, a function that has been
-// registered meanwhile takes it.
+// ErrIgnored is what [Mux.Handle] returns for an event that it has no function for (errors.Is). Your own HandlerFunc may return
+// it, too. The delivery is acknowledged ([Ignored]), but the deduper doesn't remember the event: if it comes again, and a
+// function has been registered meanwhile, that function handles it.
 var ErrIgnored = answer.ErrIgnored
 
-// IsIgnored reports whether err is or wraps [ErrIgnored], and is no failure besides: an error that wraps several, as those of errors.Join
-// do, is one only if each of them is. It is for those who call a HandlerFunc themselves.
+// IsIgnored reports whether err is or wraps [ErrIgnored], and no failure besides. If err wraps several errors, as those of
+// errors.Join do, each of them must be ErrIgnored. It is for code that calls a HandlerFunc itself.
 func IsIgnored(err error) bool { return answer.IsIgnored(err) }
 
-// IsDiscard reports whether err is or wraps what [Discard] returned: for those who call a HandlerFunc themselves.
+// IsDiscard reports whether err is or wraps what [Discard] returned. It is for code that calls a HandlerFunc itself.
 func IsDiscard(err error) bool { return answer.IsDiscarded(err) }
 
-// Temporary marks an error as one that passes by itself, such as that of a database or a broker that can't be reached: it is
-// answered with 503 and Retry-After instead of 500. The event is asked for again in both cases. Temporary(nil) is nil.
+// Temporary marks an error that passes by itself, such as a database or a broker that can't be reached: the answer is 503 with
+// Retry-After instead of 500. The platform delivers the event again in both cases. Temporary(nil) is nil.
 func Temporary(err error) error {
 	if err == nil {
 		return nil
@@ -216,5 +216,5 @@ func Temporary(err error) error {
 	return &answer.Temporary{Err: err}
 }
 
-// IsTemporary reports whether err is or wraps what [Temporary] returned: for those who call a HandlerFunc themselves.
+// IsTemporary reports whether err is or wraps what [Temporary] returned. It is for code that calls a HandlerFunc itself.
 func IsTemporary(err error) bool { return answer.IsTemporary(err) }
