@@ -560,6 +560,7 @@ func TestAFunctionThatEndsLateAsItsContextAskedIsNotWarnedAbout(t *testing.T) {
 					return test.end(ctx.Err())
 				}, receiver.WithLogger(book.logger()), receiver.WithTimeout(time.Second))
 				requireStatus(t, 503, send(h, eventWith("1")), "it took too long")
+				synctest.Wait() // the delivery is logged after its answer
 				told := book.String()
 				time.Sleep(2 * time.Second)
 				if later := strings.TrimPrefix(book.String(), told); test.want == "" {
