@@ -16,20 +16,22 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/internal/guard"
 )
 
-// Cached keeps what source says of a tenant, for ttl: its secrets, and with [Tenants] its ID. It holds size tenants at most, and
-// forgets the one first that wasn't asked for the longest. A ttl under 1 ms, a size under 1 and a nil source are errors of [New].
+// Cached keeps what source says of a tenant for ttl: its secrets, and with [Tenants] its ID. It holds at most size tenants; for
+// another one, it forgets the one that wasn't asked for the longest. A ttl under 1 ms, a size under 1 and a nil source are errors
+// of [New].
 //
-//   - Deliveries of one tenant share a look-up. It has 10 seconds, and goes on if they give up: each waits until its own context ends.
-//     The look-ups of different tenants don't wait for each other.
-//   - If no secret fits, it looks again before ttl is over, so that a new secret is found: for each tenant at most 5 times in a row and
-//     then once each 30 seconds, since anyone can send what doesn't fit. After a look-up that failed, which doesn't count, it pauses for
-//     a second.
+//   - Deliveries of one tenant share a look-up; those of different tenants don't wait for each other. A look-up has 10 seconds,
+//     and goes on if the deliveries give up: each waits until its own context ends.
+//   - If no secret fits, it looks again before ttl is over, so that a new secret is found. It does so for each tenant at most 5
+//     times in a row and then once each 30 seconds, because anybody can send a signature that doesn't fit. After a look-up that
+//     failed, which isn't one of the 5, it makes no other for a second.
 //   - A secret that you took away is accepted until ttl is over.
-//   - Errors aren't kept, and neither is that a tenant isn't known: each delivery with an unknown one is a look-up. So made-up names
-//     take no room from your tenants, and a new tenant is known at once.
-//   - One spelling of each tenant is kept, the last. Another spelling is looked up, and takes no room from other tenants.
+//   - Errors aren't kept, and neither is that a tenant isn't known: each delivery of an unknown tenant is a look-up. So made-up
+//     names take no room from your tenants, and a new tenant is known at once.
+//   - Only the last spelling of each tenant is kept. Another spelling is looked up, and takes no room from other tenants.
 //
-// Cached has Unwrap: events keep the scope that source gives them. If source looks again by itself, as [FromAPI] does, Cached lets it.
+// Cached has Unwrap: events keep the scope that source gives them. If source looks again by itself, as [FromAPI] does, Cached
+// leaves that to it.
 func Cached(source SecretSource, ttl time.Duration, size int) SecretSource {
 	c := &cachedSource{
 		source: source, ttl: ttl, size: size,

@@ -28,20 +28,24 @@ const (
 	staleWait    = 3 * time.Second        // but no longer
 )
 
-// FromAPI is a SecretSource of the secrets of all webhooks of the client's tenant, disabled ones included, whatever tenant the
-// delivery's header names. So whoever has the secret of one of the tenant's webhooks can sign for this endpoint, too;
-// [ForEndpoint] takes only this endpoint's. The key needs the scope Webhook.Read.
+// FromAPI is a SecretSource that reads the secrets from the management API: those of all webhooks of the client's tenant,
+// disabled ones included, whatever tenant the delivery's header names. The key needs the scope Webhook.Read.
 //
-// It lists the webhooks when the first delivery comes, and keeps their secrets in memory.
+// Anybody who has the secret of one of the tenant's webhooks can sign for this endpoint, too. With [ForEndpoint], only the
+// secrets of this endpoint's webhooks count.
 //
-//   - When no secret fits, it lists again, at most 5 times in a row and then once each 30 seconds, since anyone can send what doesn't
-//     fit. For that long, the deliveries of a new webhook may be refused (401). Concurrent deliveries share one call.
-//   - After a call that failed, which doesn't count, it pauses for a second, or for what the API asks for with Retry-After, 10 minutes
-//     at most. The secrets it has stay in use. If it never had any, deliveries get [ErrSecretsUnavailable] (503).
-//   - If the list is over 10 minutes old when a delivery comes, it lists again in the background, so that the secret of a deleted
-//     webhook comes to be refused. If it is over 20 minutes old, that delivery waits for the new list, 3 seconds at most, and only while
-//     the API is well.
-//   - If the list can't be read to its end ([walletcrew.ErrListIncomplete]), the secrets that were read are those it has.
+// FromAPI lists the webhooks when the first delivery comes, and keeps their secrets in memory. From then on:
+//
+//   - If no secret fits, it lists again. It does so at most 5 times in a row and then once each 30 seconds, because anybody can
+//     send a signature that doesn't fit. For that long, the deliveries of a new webhook may be refused (401). Concurrent
+//     deliveries share one call.
+//   - If a call fails, it makes no other for a second, or for as long as the API asks with Retry-After, but 10 minutes at most. A
+//     failed call isn't one of the 5. The secrets that it has stay in use. If it never had any, deliveries get
+//     [ErrSecretsUnavailable] (503).
+//   - If the list is over 10 minutes old when a delivery comes, it lists again in the background. So the secret of a deleted
+//     webhook is refused in the end. If the list is over 20 minutes old, the delivery waits for the new one, but 3 seconds at
+//     most, and only while calls to the API succeed.
+//   - If the list can't be read to its end ([walletcrew.ErrListIncomplete]), it uses the secrets that it could read.
 func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 	s := &apiSource{client: client, tokens: rate.NewLimiter(rate.Every(lookEvery), looksAtOnce)}
 	for _, opt := range opts {
@@ -55,8 +59,9 @@ func FromAPI(client *walletcrew.Client, opts ...APIOption) SecretSource {
 // An APIOption is passed to [FromAPI].
 type APIOption func(*apiSource)
 
-// ForEndpoint takes only the secrets of webhooks with this endpoint, as [walletcrew.WebhooksService.Ensure] knows it: a URL in any
-// spelling that has the same normal form (RFC 3986, 6.2.2). Then no other endpoint's owner can sign for this one. An empty URL is an error of [New].
+// ForEndpoint takes only the secrets of webhooks with this endpoint, so that no other endpoint's owner can sign for this one. Two
+// spellings of a URL are one endpoint if they have the same normal form (RFC 3986, 6.2.2), as in
+// [walletcrew.WebhooksService.Ensure]. An empty URL is an error of [New].
 func ForEndpoint(url string) APIOption { return func(s *apiSource) { s.endpoint = &url } }
 
 type apiSource struct {

@@ -17,27 +17,30 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use. TenantID is
-// what the delivery's header says, unverified: use it to choose, and for nothing else. No secrets and no error means that the
-// tenant isn't known, as an error that is [ErrUnknownTenant] does: the delivery is refused (401). Any other error means that nothing
-// can be said: [ErrSecretsUnavailable] (503), and the platform delivers again. A source is never asked for a tenant of over 256 bytes:
-// that one is unknown. The slice is only read. It must return when ctx ends:
-// until then the delivery isn't answered. Pass ctx on to a source that you wrap: if that is [Tenants], it is asked once more otherwise.
+// A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use, and return when
+// ctx ends: until then the delivery isn't answered.
+//
+// TenantID is what the delivery's header says. Nobody has verified it: use it to choose, and for nothing else. It has at most 256
+// bytes; a delivery with a longer one is refused without a call. The slice that is returned is only read.
+//
+//   - Secrets and no error: the delivery is verified with them.
+//   - No secrets and no error, or [ErrUnknownTenant] (errors.Is): the tenant isn't known, and the delivery is refused (401).
+//   - Any other error: nothing can be said. That is [ErrSecretsUnavailable] (503), and the platform delivers again.
 //
 // A source that wraps another must have a method Unwrap() SecretSource. Without it:
 //
 //   - [New] can't see that the inner source could never verify anything.
 //   - Around [FromAPI], a webhook's new secret is refused (401) until FromAPI lists again by itself, after 10 minutes or more.
-//   - Events are remembered by the secret that fitted, instead of by tenant. One that was handled before a rotation is handled again
-//     after it.
+//   - Events are remembered by the secret that fitted, instead of by tenant. One that was handled before a rotation is handled
+//     again after it.
 //
-// With Unwrap and without a method Refresh of its own, the inner source is refreshed past the wrapper, which is asked for its secrets
-// once more then.
+// If the wrapper has no method Refresh of its own, the verifier refreshes the inner source directly, and then asks the wrapper
+// for its secrets once more. Pass your ctx on to the inner source: without it, [Tenants] is asked once more.
 type SecretSource interface {
 	Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }
 
-// SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return secrets of this tenant
+// A SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return secrets of this tenant
 // only: that no other tenant's secret fits is what makes Event.TenantID true, but for its spelling. It is called for each delivery whose
 // signature has the right form; [Cached] calls it less often.
 //
@@ -62,12 +65,14 @@ func (f SecretFunc) check() error {
 	return nil
 }
 
-// Refresher is a SecretSource that can look again. The verifier asks it when no secret fits; the source limits how often it
-// really looks, since anyone can send a signature that doesn't fit.
+// A Refresher is a SecretSource that can look again. The verifier calls Refresh when no secret fits. The source must limit how
+// often it really looks, because anybody can send a signature that doesn't fit.
 //
-// A source of your own that has this method has Unwrap() SecretSource, too. If it wraps another source, such as [FromAPI], Unwrap
-// returns that one: events keep their scope of deduplication, so that one that was handled before a rotation of the secret isn't
-// handled again after it. If it wraps none, Unwrap returns nil, and the scope is the secret that fitted. [New] refuses it without.
+// If your own source has this method, give it the method Unwrap() SecretSource, too; [New] refuses it otherwise.
+//
+//   - If it wraps another source, such as [FromAPI], Unwrap returns that one. Events keep their scope of deduplication: an event
+//     that was handled before a rotation of the secret isn't handled again after it.
+//   - If it wraps none, Unwrap returns nil. The scope is then the secret that fitted.
 type Refresher interface {
 	Refresh(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }

@@ -20,19 +20,19 @@ type Tenant struct {
 	Source SecretSource
 }
 
-// Tenants is the source of a service with many tenants. F says whom the header's tenant means, in your own spelling, and where that
-// tenant's secrets come from. If one of them fits, ID becomes Event.TenantID and the scope of deduplication. So a delivery that is
-// sent again as "ACME" or "acme " is the same event, also if f finds "acme" by it.
+// Tenants is the source of a service with many tenants. F says which tenant the header means, in your own spelling, and where
+// that tenant's secrets come from. If one of the secrets fits, the ID becomes Event.TenantID and the scope of deduplication. So a
+// delivery that is sent again as "ACME" or "acme " is the same event, even if f finds "acme" by that name.
 //
-// F is called for each delivery whose signature has the right form, before the signature is checked: anybody can write anything into
-// the header, up to 256 bytes. [Cached] calls it less often. It must be safe for concurrent use, and return when ctx ends.
+// F is called for each delivery whose signature has the right form, before the signature is checked. Anybody can write anything
+// into the header, up to 256 bytes. [Cached] calls f less often. F must be safe for concurrent use, and return when ctx ends.
 //
 //   - If f's error is [ErrUnknownTenant] (errors.Is), the delivery is refused (401).
-//   - Any other error, a Tenant without ID, and one whose Source is nil or could never verify anything are [ErrSecretsUnavailable]
-//     (503), and the platform delivers again.
+//   - Any other error is [ErrSecretsUnavailable] (503), and the platform delivers again. So is a Tenant without ID, and one whose
+//     Source is nil or could never verify anything.
 //
-// Each tenant's source is its own: if FromAPI of one tenant can't reach the API, or has used up its calls, the others go on. Keep the
-// sources of FromAPI, in a map say: what one has listed is lost with it.
+// Each tenant has its own source: if the FromAPI of one tenant can't reach the API, or has used up its calls, the others go on.
+// Keep the FromAPI sources, in a map for example, because each holds the secrets that it has listed.
 func Tenants(f func(ctx context.Context, claimed string) (Tenant, error)) SecretSource {
 	return &tenantsSource{f}
 }

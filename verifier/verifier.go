@@ -12,19 +12,18 @@ import (
 
 // A Verifier decides whether a delivery is the platform's. Make it with [New]; it is safe for concurrent use.
 //
-// Only the body is signed. The event name and the tenant in the headers aren't, so an attacker who has captured one delivery can
-// send its body again under other headers:
+// The platform signs only the body, not the event name and the tenant in the headers. An attacker who has captured a delivery
+// can't change one bit of its body, and can't make a delivery of their own. But they can send the body again:
 //
-//   - Another event name: refused with [ErrEventNameMismatch] where the body names the event itself ("__eventName", which isn't
-//     documented). Where it doesn't, the name in the header is all there is, and a captured Pass:Installed could come as a
-//     Pass:Uninstalled. Its "__id" is still the same: with a receiver.Deduper, an event that was handled isn't handled again under
-//     another name. (And one that wasn't handled yet is used up by a delivery under a name that your function acknowledges.)
-//   - Another tenant: with [SecretFunc] and [Tenants] the secret must be one of that tenant's, so it is refused unless tenants share a
-//     secret (don't). Another spelling of the same tenant: it is the same event. With [Static] and [FromAPI] nothing vouches for the
-//     tenant's name: Event.TenantID is what the sender wrote; don't choose a customer's data by it.
-//   - The same once more, at any time: nothing in a delivery that is documented says when it was signed. Deduplicate.
-//
-// He can't change one bit of the body, and can't make a delivery of his own.
+//   - Under another event name. If the body names the event itself ("__eventName", which isn't documented), that is refused with
+//     [ErrEventNameMismatch]. If it doesn't, the header's name is all there is, and a captured Pass:Installed could come as a
+//     Pass:Uninstalled. Its "__id" is still the same, so with a receiver.Deduper an event that was handled isn't handled again
+//     under another name. (If it wasn't handled yet, a delivery under a name that your function acknowledges uses it up.)
+//   - Under another tenant. With [SecretFunc] and [Tenants] that is refused, because the secret must be that tenant's; so don't
+//     let tenants share one. With [Static] and [FromAPI] nothing vouches for the tenant: Event.TenantID is what the sender wrote.
+//     Don't choose a customer's data by it.
+//   - Under another spelling of the same tenant. It is the same event.
+//   - Unchanged, at any time. Nothing in a delivery that is documented says when it was signed. Deduplicate.
 type Verifier struct {
 	lookup       *lookup
 	maxBodyBytes int64
