@@ -32,7 +32,7 @@ func (s *Server) Clear() {
 // WithLimits makes the test of a receiver less patient, and smaller.
 func WithLimits(answer, slow, patience time.Duration) ReceiverOption {
 	return func(t *receiverTest) {
-		t.answerLimit, t.slowLimit, t.patience, t.hugeSize = answer, slow, patience, 4<<20
+		t.answerLimit, t.slowLimit, t.patience, t.lease, t.hugeSize = answer, slow, patience, 2*patience, 4<<20
 		t.rounds = [2]int{3, 4}
 	}
 }

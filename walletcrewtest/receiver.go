@@ -35,7 +35,8 @@ import (
 // take effect twice, [WithFailures] and [WithRotation] add the rules about these.
 //
 // Statuses are judged loosely. 2xx means accepted, any 4xx or a 503 refused; 429 and 503 to a genuine delivery mean that it is to come
-// again, for 10 seconds at most. For a correct receiver it takes as long as that leaves a body open that stops coming, at least, and
+// again, for 10 seconds at most; after a hang-up for 35, since a receiver may not know then whether it has claimed the event, and a lease of
+// receiver.NewHandler lasts so long. For a correct receiver it takes as long as that leaves a body open that stops coming, at least, and
 // 40 seconds at most, if a delivery takes under a second. It ends when ctx ends.
 //
 // A passed test is no proof: a race may not have shown itself. The other errors are those of [CheckReceiver].
@@ -189,6 +190,7 @@ type receiverTest struct {
 	answerLimit time.Duration  // how long an answer may take
 	slowLimit   time.Duration  // how long a body may be waited for
 	patience    time.Duration  // how long a delivery is repeated
+	lease       time.Duration  // and for how long after its sender hung up
 	hugeSize    int            // bytes
 	rounds      [2]int         // of a crowd: at least, at most
 
@@ -218,7 +220,7 @@ func newReceiverTest(target string, secret walletcrew.Secret, opts []ReceiverOpt
 		url: u, secret: secret, secrets: []walletcrew.Secret{secret}, tenant: "test", event: walletcrew.EventPassInstalled,
 		report:      &ReceiverReport{Seed: randomUint64()},
 		nonce:       randomHex(4),
-		answerLimit: deliveryTimeout, slowLimit: deliveryTimeout, patience: 10 * time.Second, hugeSize: 32 << 20,
+		answerLimit: deliveryTimeout, slowLimit: deliveryTimeout, patience: 10 * time.Second, lease: 35 * time.Second, hugeSize: 32 << 20,
 		rounds: [2]int{4, 200},
 	}
 	for _, opt := range opts {

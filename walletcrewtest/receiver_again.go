@@ -248,7 +248,7 @@ func (r *ruleRun) lostAnswer() error {
 		w.write(p.body)
 		w.wait(r.answerLimit) // it comes, and gets no further
 		w.reset()
-		if err := r.settle(p, "a delivery that comes again after its answer was lost"); err != nil {
+		if err := r.settle(r.patience, p, "a delivery that comes again after its answer was lost"); err != nil {
 			return err
 		}
 	}
@@ -256,9 +256,9 @@ func (r *ruleRun) lostAnswer() error {
 }
 
 // settle delivers until that is accepted, and expects one effect.
-func (r *ruleRun) settle(p parcel, what string) error {
-	if a := r.until(p, reply.accepted); !a.accepted() {
-		return fmt.Errorf("%s: expected 2xx within %v, got %s", what, r.patience, a)
+func (r *ruleRun) settle(patience time.Duration, p parcel, what string) error {
+	if a := r.within(patience, p, reply.accepted); !a.accepted() {
+		return fmt.Errorf("%s: expected 2xx within %v, got %s", what, patience, a)
 	}
 	return r.effect(p.id, 1, what)
 }
@@ -282,7 +282,7 @@ func (r *ruleRun) hangUp() error {
 				w.close()
 			}
 		}
-		if err := r.settle(p, "a delivery that comes again after the sender hung up"); err != nil {
+		if err := r.settle(r.lease, p, "a delivery that comes again after the sender hung up"); err != nil {
 			return err
 		}
 	}
@@ -304,7 +304,7 @@ func (r *ruleRun) failing() error {
 			}
 		}
 		what := fmt.Sprintf("a delivery after the event's function failed %d times", times)
-		if err := r.settle(p, what); err != nil {
+		if err := r.settle(r.patience, p, what); err != nil {
 			return err
 		}
 		if err := r.take(p, "a duplicate of "+what); err != nil {

@@ -209,6 +209,37 @@ func TestAnyEventWillDo(t *testing.T) {
 	wg.Wait()
 }
 
+// It can't know whether the claim was taken whose answer it didn't wait for, and lets the lease run out.
+func TestAReceiverMayKeepALeaseAfterAHangUp(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var leased string
+	var until time.Time
+	p := newPlain()
+	p.once = func(p *plain, r *http.Request, id string, do func() error) int {
+		mu.Lock()
+		first := leased == ""
+		held := id == leased && time.Now().Before(until)
+		mu.Unlock()
+		if first {
+			select {
+			case <-r.Context().Done():
+				mu.Lock()
+				defer mu.Unlock()
+				leased, until = id, time.Now().Add(3*time.Second) // over the patience of checkPlain, under its lease
+				return http.StatusServiceUnavailable
+			case <-time.After(50 * time.Millisecond): // of each delivery, until a sender hangs up
+			}
+		}
+		if held {
+			return http.StatusServiceUnavailable
+		}
+		return claimed(p, r, id, do)
+	}
+	assert.Empty(t, brokenRules(checkPlain(t, p, walletcrewtest.WithEffects(p.count))))
+	assert.NotEmpty(t, leased, "a sender hung up")
+}
+
 func TestTheErrorNamesTheRuleWhatCameAndTheSeed(t *testing.T) {
 	t.Parallel()
 	p := newPlain()

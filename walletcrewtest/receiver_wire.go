@@ -291,11 +291,15 @@ func (r *ruleRun) pause(d time.Duration) {
 
 // until repeats a delivery, ever more slowly, until it is settled, or the patience or the test has ended.
 func (r *ruleRun) until(p parcel, settled func(reply) bool) reply {
+	return r.within(r.patience, p, settled)
+}
+
+func (r *ruleRun) within(patience time.Duration, p parcel, settled func(reply) bool) reply {
 	const atLeast = 5 // tries: on a busy machine the first may take all the time
 	began, wait := time.Now(), 20*time.Millisecond
 	for tries := 1; ; tries++ {
 		a := r.send(p)
-		over := time.Since(began) > r.patience && (a.late || tries >= atLeast)
+		over := time.Since(began) > patience && (a.late || tries >= atLeast)
 		if settled(a) || over || r.ctx.Err() != nil {
 			return a
 		}
