@@ -67,6 +67,7 @@ type memoryEntry struct {
 	until int64  // the end of the lease, or of what is remembered; see now
 	token uint64 // 0: done
 	next  int32
+	prev  int32 // of what is done
 }
 
 const none = int32(-1)
@@ -106,10 +107,12 @@ func (m *memoryDeduper) take(k memoryKey, now int64, lease time.Duration) (Claim
 		if i, ok = m.add(k, now); !ok {
 			return 0, 0, errDeduperFull
 		}
-	case m.entries[i].token == 0:
+	case m.entries[i].until > now && m.entries[i].token == 0:
 		return Done, 0, nil
 	case m.entries[i].until > now:
 		return Held, 0, nil
+	case m.entries[i].token == 0: // forgotten, and not removed yet
+		m.unchain(i)
 	}
 	m.tokens++
 	m.entries[i].token, m.entries[i].until = m.tokens, after(now, lease)
@@ -145,7 +148,7 @@ func (m *memoryDeduper) holder(k memoryKey, now int64) (ended chan struct{}, lef
 func (m *memoryDeduper) Complete(_ context.Context, key, token string) error {
 	return m.settle(key, token, func(i int32, now int64) {
 		e := &m.entries[i]
-		e.token, e.until = 0, after(now, m.ttl)
+		e.token, e.until, e.prev, e.next = 0, after(now, m.ttl), m.newest, none
 		if m.newest == none {
 			m.oldest = i
 		} else {
@@ -185,9 +188,15 @@ func (m *memoryDeduper) wake(k memoryKey) {
 	}
 }
 
-// forget removes what is out of date.
+// forgottenAtOnce is how much of what is out of date a Claim removes, at most: more than comes in, and never all of a burst.
+const forgottenAtOnce = 8
+
+// forget removes some of what is out of date.
 func (m *memoryDeduper) forget(now int64) {
-	for m.oldest != none && m.entries[m.oldest].until <= now {
+	for range forgottenAtOnce {
+		if m.oldest == none || m.entries[m.oldest].until > now {
+			return
+		}
 		m.removeOldest()
 	}
 }
@@ -221,11 +230,23 @@ func (m *memoryDeduper) add(k memoryKey, now int64) (int32, bool) {
 
 func (m *memoryDeduper) removeOldest() {
 	i := m.oldest
-	m.oldest = m.entries[i].next
-	if m.oldest == none {
-		m.newest = none
-	}
+	m.unchain(i)
 	m.remove(i)
+}
+
+// unchain takes an entry out of the chain of what is done.
+func (m *memoryDeduper) unchain(i int32) {
+	e := &m.entries[i]
+	if e.prev == none {
+		m.oldest = e.next
+	} else {
+		m.entries[e.prev].next = e.next
+	}
+	if e.next == none {
+		m.newest = e.prev
+	} else {
+		m.entries[e.next].prev = e.prev
+	}
 }
 
 // remove takes an entry that is in no chain.

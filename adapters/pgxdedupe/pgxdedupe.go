@@ -25,7 +25,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -47,16 +46,14 @@ const (
 )
 
 // A Deduper remembers events in a table of PostgreSQL. Make it with [New]. It is safe for concurrent use, by any number of processes
-// that use the same table and name. It has no goroutine and nothing to close; the pool is yours.
+// that use the same table and name. It has nothing to close; the pool is yours. Its only goroutine is that of
+// [Deduper.PurgeInBackground], for as long as one statement takes.
 type Deduper struct {
 	pool      *pgxpool.Pool
 	leases    *sqldedupe.Deduper
 	name      string
 	table     string
 	retention time.Duration
-
-	commits   atomic.Int64 // since the last purge
-	lastPurge atomic.Int64 // UnixNano
 }
 
 var _ receiver.Deduper = (*Deduper)(nil)
@@ -96,7 +93,6 @@ func New(pool *pgxpool.Pool, name string, opts ...Option) (*Deduper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgxdedupe: %w", err)
 	}
-	d.lastPurge.Store(time.Now().UnixNano())
 	return d, nil
 }
 
@@ -121,18 +117,10 @@ func (d *Deduper) EnsureSchema(ctx context.Context) error { return d.leases.Ensu
 // Check says, when a program starts, what would go wrong later, see [sqldedupe.Deduper.Check].
 func (d *Deduper) Check(ctx context.Context) error { return d.leases.Check(ctx) }
 
-// Purge removes up to max expired rows and returns how many that were, see [sqldedupe.Deduper.Purge]. Claim and Once do it now and
-// then by themselves; a program that only uses InTx calls it from a job, such as once a minute.
+// Purge removes up to max expired rows and returns how many that were, see [sqldedupe.Deduper.Purge].
 func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) { return d.leases.Purge(ctx, max) }
 
-// purgeIfDue removes at least twice what comes in, in batches that take milliseconds.
-func (d *Deduper) purgeIfDue(ctx context.Context) {
-	n, last, now := d.commits.Add(1), d.lastPurge.Load(), time.Now().UnixNano()
-	if n < 500 && now-last < int64(time.Minute) || !d.lastPurge.CompareAndSwap(last, now) {
-		return
-	}
-	d.commits.Store(0)
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	_, _ = d.Purge(ctx, 1000) // what was committed doesn't depend on it
-}
+// PurgeInBackground removes some expired rows if it is due, and doesn't wait for that, see [sqldedupe.Deduper.PurgeInBackground].
+// [Deduper.Complete] and [Deduper.Once] call it for each event that is done; if you use [Deduper.InTx] alone, call it after each commit.
+// The pool's Close waits for a statement that runs, for milliseconds.
+func (d *Deduper) PurgeInBackground(ctx context.Context) { d.leases.PurgeInBackground(ctx) }

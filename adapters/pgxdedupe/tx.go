@@ -29,7 +29,7 @@ type TxFunc func(ctx context.Context, tx pgx.Tx, e *walletcrew.Event) error
 // [receiver.Temporary] (503), and so are those of the commit that are known to be the database's trouble: a lost connection, a deadlock,
 // a full disk. An error of the commit leaves open whether it took place; the next delivery finds out.
 //
-// After a commit it also removes expired rows now and then: the delivery's answer waits for that, 2 s at most.
+// After a commit it calls [Deduper.PurgeInBackground]. The delivery's answer doesn't wait for that.
 func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
 	if fn == nil {
 		panic("pgxdedupe: Once: the function is nil")
@@ -56,7 +56,7 @@ func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
 			}
 			return err
 		}
-		d.purgeIfDue(ctx)
+		d.PurgeInBackground(ctx)
 		return nil
 	}
 }

@@ -3,15 +3,9 @@ package sqldedupe
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
-)
-
-// What Claim and Once do by themselves: they remove at least twice what comes in, in batches that take milliseconds.
-const (
-	purgeInterval = time.Minute
-	purgeClaims   = 500
-	purgeBatch    = 1000
-	purgeTimeout  = 2 * time.Second
 )
 
 // Purge removes up to max expired rows of the table, those that expired first, and returns how many that were: events that were done
@@ -22,18 +16,8 @@ const (
 // SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
 // lets others wait meanwhile. So does MariaDB if the connection has sql_safe_updates=1.
 //
-// [Deduper.Claim] and [Deduper.Once] do it now and then. If you use [Deduper.InTx] alone, call it once in a while, from a job or:
-//
-//	for range time.Tick(time.Minute) {
-//		for {
-//			n, err := dedupe.Purge(ctx, 1000)
-//			if err != nil || n < 1000 {
-//				break
-//			}
-//		}
-//	}
-//
-// A row that hasn't been removed isn't remembered any longer for that.
+// [Deduper.Complete] and [Deduper.Once] remove expired rows by themselves, see [Deduper.PurgeInBackground]. Purge is for a job of your own,
+// as for a table that nothing is delivered to any more. A row that hasn't been removed isn't remembered any longer for that.
 func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
 	if max < 1 {
 		return 0, fmt.Errorf("sqldedupe: Purge(%d): the number must be at least 1", max)
@@ -60,15 +44,98 @@ func (d *Deduper) purge(ctx context.Context, q queryer, max int) (int64, error) 
 	return result.RowsAffected()
 }
 
-func (d *Deduper) purgeIfDue(ctx context.Context) {
-	due := d.claims.Add(1) >= purgeClaims || time.Now().UnixNano()-d.lastPurge.Load() >= int64(d.purgeEvery)
-	if !due || !d.purging.CompareAndSwap(false, true) {
+// PurgeInBackground removes some expired rows if it is due, and doesn't wait for that: a goroutine runs one statement on a connection of
+// the pool, and ends. [Deduper.Complete] and [Deduper.Once] call it for each event that is done. If you use [Deduper.InTx] alone, call it
+// after each commit.
+//
+// One such statement runs at a time. It removes as many rows as go in about 5 ms, 10 at least. While there are more, the next one comes
+// after three times as long, and if that is too slow for what comes in, at once and for four times as many rows as events were done
+// meanwhile: so the table shrinks. Once there are no more, the next comes a second later at the earliest.
+//
+// Its errors are swallowed: what wasn't removed is removed later. It keeps the values of ctx, and not its end. There is nothing to close
+// but your sql.DB.
+func (d *Deduper) PurgeInBackground(ctx context.Context) {
+	d.purger.eventDone(func(max int) (n int64, took time.Duration, err error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)
+		defer cancel()
+		conn, err := d.db.Conn(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer func() { _ = conn.Close() }()
+		began := time.Now() // how long it waits for a connection says nothing about the statement
+		err = retry(ctx, func() (err error) {
+			n, err = d.purge(ctx, conn, max)
+			return err
+		})
+		return n, time.Since(began), err
+	})
+}
+
+// A purger decides when a slice of the expired rows is removed, and how large it is. The zero value is ready.
+type purger struct {
+	done atomic.Int64 // events since a slice was removed
+
+	mu     sync.Mutex // held while a slice is removed
+	next   time.Time  // when the next one may be
+	rows   int        // what goes in sliceTime, as far as is known
+	behind bool       // there may be more than the last slice
+}
+
+const (
+	sliceTime    = 5 * time.Millisecond // who waits for a slice, such as SQLite's next writer, waits that long
+	minSlice     = 10
+	firstSlice   = 100
+	maxSlice     = 1000
+	sliceOutrun  = 4      // rows for each event that was done since, while behind
+	maxOutrun    = 10_000 // no statement removes more
+	purgeRest    = time.Second
+	purgeTimeout = 10 * time.Second // of the wait for a connection, and the statement
+)
+
+// eventDone counts an event, and removes a slice in a goroutine if one is due and none is being removed.
+func (p *purger) eventDone(remove func(max int) (n int64, took time.Duration, err error)) {
+	p.done.Add(1)
+	if !p.mu.TryLock() {
 		return
 	}
-	defer d.purging.Store(false)
-	d.claims.Store(0)
-	d.lastPurge.Store(time.Now().UnixNano())
-	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
-	defer cancel()
-	_, _ = d.Purge(ctx, purgeBatch) // what was claimed or committed doesn't depend on it
+	if time.Now().Before(p.next) {
+		p.mu.Unlock()
+		return
+	}
+	go func() {
+		defer p.mu.Unlock()
+		p.slice(remove)
+	}()
+}
+
+// slice makes slices smaller where they take long. Where most of that isn't for their rows (an old transaction keeps PostgreSQL and InnoDB
+// from forgetting what was removed, and each slice wades through it) that alone would never end: so one is never smaller than what came in.
+func (p *purger) slice(remove func(max int) (n int64, took time.Duration, err error)) {
+	if p.rows == 0 {
+		p.rows = firstSlice
+	}
+	done, size := p.done.Load(), p.rows
+	if p.behind {
+		size = max(size, int(min(sliceOutrun*done, maxOutrun)))
+	}
+	n, took, err := remove(size)
+	rest := 3 * took
+	if err == nil {
+		p.done.Add(-done)
+		p.behind = n >= int64(size)
+	}
+	switch {
+	case err != nil || !p.behind:
+		rest = max(rest, purgeRest)
+	case size > p.rows:
+		rest = 0
+	}
+	p.next = time.Now().Add(rest)
+	switch {
+	case took > sliceTime:
+		p.rows = max(p.rows/2, minSlice)
+	case took < sliceTime/2 && p.behind:
+		p.rows = min(2*p.rows, maxSlice)
+	}
 }

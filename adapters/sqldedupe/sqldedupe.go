@@ -59,14 +59,14 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
 // A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use
-// the same table and name. It has no goroutine and nothing to close; the sql.DB is yours.
+// the same table and name. It has nothing to close; the sql.DB is yours. Its only goroutine is that of [Deduper.PurgeInBackground], for as
+// long as one statement takes.
 type Deduper struct {
 	db        *sql.DB
 	dialect   Dialect
@@ -75,10 +75,7 @@ type Deduper struct {
 	retention time.Duration
 	sql       statements
 
-	claims     atomic.Int64 // since the last purge
-	lastPurge  atomic.Int64 // UnixNano
-	purging    atomic.Bool
-	purgeEvery time.Duration
+	purger purger
 }
 
 var _ receiver.Deduper = (*Deduper)(nil)
@@ -151,7 +148,7 @@ func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, er
 	case !nameForm.MatchString(name):
 		return nil, fmt.Errorf("sqldedupe: the name %q: a name has 1 to 64 ASCII letters, digits, '-', '_' and '.'", name)
 	}
-	d := &Deduper{db: db, dialect: dialect, name: name, table: defaultTable, retention: defaultRetention, purgeEvery: purgeInterval}
+	d := &Deduper{db: db, dialect: dialect, name: name, table: defaultTable, retention: defaultRetention}
 	for _, opt := range opts {
 		if opt == nil {
 			continue
@@ -164,7 +161,6 @@ func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, er
 	if d.sql, ok = dialect.forTable(d.table); !ok {
 		return nil, fmt.Errorf("sqldedupe: %s: the dialect is none of Postgres, MySQL and SQLite", dialect)
 	}
-	d.lastPurge.Store(time.Now().UnixNano())
 	return d, nil
 }
 
@@ -172,9 +168,6 @@ func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, er
 // and so is a key that isn't printable ASCII of 1 to 512 bytes. Any other error is the database's, wrapped: nothing is known
 // about the event then. If the answer was lost, the lease may have been taken: the Claim's Token is that of this lease, and the
 // handler releases it when the database answers again.
-//
-// Now and then, a Claim that got its key also removes expired rows, as [Deduper.Purge] does: 1,000 at most, when 500 have been
-// claimed since the last time, or a minute has passed. The Claim returns after that, 2 s later at most, and its errors are swallowed.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if lease < time.Millisecond {
 		return receiver.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)
@@ -196,7 +189,6 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 	if claim.State != receiver.Claimed {
 		return receiver.Claim{State: claim.State}, nil
 	}
-	d.purgeIfDue(ctx)
 	return claim, nil
 }
 
@@ -247,10 +239,16 @@ func (d *Deduper) take(ctx context.Context, q queryer, key string, token int64, 
 // Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention at least, if nobody took it
 // over. Errors: [receiver.ErrLeaseLost], also for a token that was completed before; or the database's, after which the event
 // may be done or not.
+//
+// If it was done, Complete also calls [Deduper.PurgeInBackground].
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
-	return d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
+	err := d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
 		return d.db.ExecContext(ctx, d.sql.complete, d.retention.Milliseconds(), d.name+separatorClaim+key, token)
 	})
+	if err == nil {
+		d.PurgeInBackground(ctx) // not in Claim: the event's function comes after it, and may have a transaction that SQLite's next writer ends
+	}
+	return err
 }
 
 // Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], or the database's, after which the key may be free or

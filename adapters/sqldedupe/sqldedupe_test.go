@@ -136,6 +136,8 @@ func TestPurgeRemovesWhatExpiredAndNoMoreThanAsked(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		short := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
 		long := d.named(t, d.db, "another") // a purge is for all names of the table
+		short.StopPurging()
+		long.StopPurging()
 		for i := range 25 {
 			key := fmt.Sprint("done-", i)
 			require.NoError(t, short.Complete(t.Context(), key, claimed(t, short, key, time.Minute).Token))
@@ -213,6 +215,7 @@ func TestPurgeNeitherWaitsForATransactionNorLetsClaimsWait(t *testing.T) {
 func purgesOne(t *testing.T, deduper *sqldedupe.Deduper) {
 	t.Helper()
 	require.NoError(t, deduper.EnsureSchema(t.Context()))
+	deduper.StopPurging()
 	require.NoError(t, deduper.Complete(t.Context(), "key", claimed(t, deduper, "key", time.Minute).Token))
 	time.Sleep(50 * time.Millisecond) // the server's time
 	n, err := deduper.Purge(t.Context(), 10)
@@ -228,30 +231,6 @@ func TestPurgeWorksWithoutSkipLocked(t *testing.T) {
 	deduper := d.deduper(t, db, sqldedupe.WithRetention(time.Millisecond))
 	purgesOne(t, deduper)
 	assert.Less(t, left.Load(), int64(1000), "it was tried with SKIP LOCKED first")
-}
-
-func TestClaimRemovesWhatExpired(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, d *database) {
-		deduper := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
-		db := d.db
-		if d.dialect == sqldedupe.SQLite {
-			db.SetMaxOpenConns(1)
-		}
-		var wg sync.WaitGroup
-		for i := range 4 {
-			wg.Go(func() {
-				for j := range 300 {
-					key := fmt.Sprintf("done-%d-%d", i, j)
-					claim, err := deduper.Claim(t.Context(), key, time.Minute)
-					if assert.NoError(t, err) {
-						assert.NoError(t, deduper.Complete(t.Context(), key, claim.Token))
-					}
-				}
-			})
-		}
-		wg.Wait()
-		assert.Less(t, d.count(t, "SELECT COUNT(*) FROM "+d.table), 800, "of 1,200 that expired at once")
-	})
 }
 
 func TestWrongArgumentsAreErrors(t *testing.T) {

@@ -80,6 +80,7 @@ func TestADeliveryTakesTwoOrThreeStatements(t *testing.T) {
 			db := sql.OpenDB(counter)
 			t.Cleanup(func() { _ = db.Close() })
 			deduper := d.deduper(t, db)
+			deduper.StopPurging()
 
 			claim, err := deduper.Claim(t.Context(), "key", time.Minute)
 			require.NoError(t, err)

@@ -44,8 +44,8 @@ var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 // different orders can't end in a deadlock.
 //
 // Tx must be one of the database that the Deduper was made with. The records are apart from the leases of [Deduper.Claim]: a
-// handler whose function calls InTx may have the same Deduper in [receiver.WithDeduper]. InTx doesn't remove expired rows;
-// [Deduper.Purge], Claim and Once do.
+// handler whose function calls InTx may have the same Deduper in [receiver.WithDeduper]. InTx doesn't remove expired rows:
+// if you use it alone, call [Deduper.PurgeInBackground] after the commit.
 func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx) (first bool, err error) {
 	key := receiver.Key(ctx)
 	if key == "" {
@@ -100,8 +100,7 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // You don't need a [receiver.Deduper] besides, but it may be this one: then fewer transactions wait, at the cost of two more
 // commits.
 //
-// After a commit, Once also removes expired rows now and then, as [Deduper.Claim] does. The delivery's answer waits for that, 2 s
-// at most.
+// After a commit, Once also calls [Deduper.PurgeInBackground]. The delivery's answer doesn't wait for that.
 //
 // For functions with a type make a [receiver.Mux] in fn: see the example.
 func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
@@ -136,7 +135,7 @@ func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
 			}
 			return err
 		}
-		d.purgeIfDue(ctx)
+		d.PurgeInBackground(ctx)
 		return nil
 	}
 }

@@ -296,17 +296,6 @@ func (d *database) killConnection(t *testing.T, tx *sql.Tx) {
 	time.Sleep(50 * time.Millisecond)
 }
 
-func TestOnceRemovesWhatExpired(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, d *database) {
-		deduper := d.ready(t, sqldedupe.WithRetention(time.Millisecond))
-		handle := deduper.Once(func(context.Context, *sql.Tx, *walletcrew.Event) error { return nil })
-		for i := range 600 {
-			require.NoError(t, call(t.Context(), handle, fmt.Sprint("e-", i)))
-		}
-		assert.Less(t, d.count(t, "SELECT COUNT(*) FROM "+d.table), 200, "of 600 that expired at once, without a job")
-	})
-}
-
 func TestRecordsExpireAfterTheRetention(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, d *database) {
 		deduper, counter := d.ready(t, sqldedupe.WithRetention(100*time.Millisecond)), d.counter(t)

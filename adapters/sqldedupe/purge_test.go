@@ -1,0 +1,126 @@
+package sqldedupe
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A backlog is a table with expired rows, to which one is added for each event.
+type backlog struct {
+	each, besides time.Duration // what a statement takes for a row, and in any case
+
+	mu                 sync.Mutex
+	rows               int64
+	statements, atOnce int
+	longest            time.Duration
+	err                error
+}
+
+func (b *backlog) remove(most int) (int64, time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(b.rows, int64(most))
+	took := b.besides + time.Duration(n)*b.each
+	b.atOnce++
+	b.mu.Unlock()
+	time.Sleep(took)
+	b.mu.Lock()
+	b.atOnce--
+	b.statements++
+	b.longest = max(b.longest, took)
+	if b.err != nil {
+		return 0, took, b.err
+	}
+	b.rows -= n
+	return n, took, nil
+}
+
+// deliver has events done at a steady pace.
+func (b *backlog) deliver(t *testing.T, p *purger, events int, every time.Duration) {
+	t.Helper()
+	for range events {
+		began := time.Now()
+		p.eventDone(b.remove)
+		require.Zero(t, time.Since(began), "no delivery waits")
+		time.Sleep(every)
+		b.mu.Lock()
+		b.rows++
+		require.LessOrEqual(t, b.atOnce, 1, "one statement at a time")
+		b.mu.Unlock()
+	}
+	p.mu.Lock() // the last has ended
+	defer p.mu.Unlock()
+}
+
+func TestASliceIsAsLargeAsItsTime(t *testing.T) {
+	t.Parallel()
+	for _, each := range []time.Duration{time.Microsecond, 10 * time.Microsecond, 100 * time.Microsecond, 500 * time.Microsecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b, p := &backlog{rows: 1_000_000, each: each}, &purger{}
+			b.deliver(t, p, 100, 10*time.Millisecond)
+			b.longest = 0 // from now on it knows
+			b.deliver(t, p, 1000, 10*time.Millisecond)
+			assert.LessOrEqual(t, b.longest, 2*sliceTime, "%v a row", each)
+			assert.Less(t, b.rows, int64(1_000_000-3*1100), "%v a row: the table shrinks", each)
+		})
+	}
+}
+
+// An old transaction makes each statement wade through what was removed: smaller slices would only mean more of that.
+func TestTheTableShrinksThoughEachStatementTakesLong(t *testing.T) {
+	t.Parallel()
+	for _, besides := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b, p := &backlog{rows: 100_000, each: 10 * time.Microsecond, besides: besides}, &purger{}
+			b.deliver(t, p, 10_000, time.Millisecond)
+			assert.Less(t, b.rows, int64(100_000-10_000), "%v a statement", besides)
+		})
+	}
+}
+
+func TestAQuietTableIsLookedAtOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := &backlog{besides: time.Millisecond}, &purger{}
+		for range 10_000 {
+			p.eventDone(b.remove)
+			time.Sleep(time.Millisecond)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		assert.InDelta(t, 10, b.statements, 1, "statements in 10 s")
+	})
+}
+
+func TestAPurgeThatFailsIsTriedAgainOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := &backlog{rows: 10_000, each: time.Microsecond, err: errors.New("no connection")}, &purger{}
+		b.deliver(t, p, 10_000, time.Millisecond)
+		assert.InDelta(t, 10, b.statements, 1, "statements in 10 s")
+		b.err = nil
+		b.deliver(t, p, 2000, time.Millisecond)
+		assert.Less(t, b.rows, int64(10_000))
+	})
+}
+
+// A program that lives for a second removes something, too.
+func TestTheFirstEventIsEnough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := &backlog{rows: 1000, each: time.Microsecond}, &purger{}
+		p.eventDone(b.remove)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.EqualValues(t, 1000-firstSlice, b.rows)
+	})
+}
+
+// StopPurging is for tests of other packages that count rows.
+func (d *Deduper) StopPurging() { d.purger.mu.Lock() }
