@@ -24,8 +24,10 @@ func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
 	}
 	var n int64
 	err := retry(ctx, func() (err error) {
-		n, err = d.purge(ctx, d.db, max)
-		return err
+		return d.write(ctx, func() error {
+			n, err = d.purge(ctx, d.db, max)
+			return err
+		})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("sqldedupe: Purge: %w", d.explain(err))
@@ -58,17 +60,20 @@ func (d *Deduper) PurgeInBackground(ctx context.Context) {
 	d.purger.eventDone(func(max int) (n int64, took time.Duration, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)
 		defer cancel()
-		conn, err := d.db.Conn(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		defer func() { _ = conn.Close() }()
-		began := time.Now() // how long it waits for a connection says nothing about the statement
-		err = retry(ctx, func() (err error) {
-			n, err = d.purge(ctx, conn, max)
-			return err
+		err = retry(ctx, func() error {
+			return d.write(ctx, func() error {
+				conn, err := d.db.Conn(ctx)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = conn.Close() }()
+				began := time.Now() // how long it waits for its turn and a connection says nothing about the statement
+				n, err = d.purge(ctx, conn, max)
+				took = time.Since(began)
+				return err
+			})
 		})
-		return n, time.Since(began), err
+		return n, took, err
 	})
 }
 

@@ -1,6 +1,8 @@
 package sqldedupe
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"sync"
 	"testing"
@@ -124,3 +126,16 @@ func TestTheFirstEventIsEnough(t *testing.T) {
 
 // StopPurging is for tests of other packages that count rows.
 func (d *Deduper) StopPurging() { d.purger.mu.Lock() }
+
+func TestAWriterWaitsForItsTurnNoLongerThanItsContext(t *testing.T) {
+	t.Parallel()
+	d, err := New(&sql.DB{}, SQLite, "orders")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, d.write(ctx, func() error {
+		cancel()
+		_, err := d.Claim(ctx, "key", time.Minute)
+		require.ErrorIs(t, err, context.Canceled)
+		return nil
+	}))
+}

@@ -76,6 +76,7 @@ type Deduper struct {
 	sql       statements
 
 	purger purger
+	writer chan struct{} // holds one element while a statement writes; nil where there may be several writers
 }
 
 var _ receiver.Deduper = (*Deduper)(nil)
@@ -161,7 +162,24 @@ func New(db *sql.DB, dialect Dialect, name string, opts ...Option) (*Deduper, er
 	if d.sql, ok = dialect.forTable(d.table); !ok {
 		return nil, fmt.Errorf("sqldedupe: %s: the dialect is none of Postgres, MySQL and SQLite", dialect)
 	}
+	if dialect == SQLite {
+		d.writer = make(chan struct{}, 1)
+	}
 	return d, nil
+}
+
+// write runs f, which writes. SQLite's writers don't queue: each sleeps, up to 100 ms, and looks whether it finds a moment in which nobody
+// writes; under load one may not for seconds. Those of one process queue here.
+func (d *Deduper) write(ctx context.Context, f func() error) error {
+	if d.writer != nil {
+		select {
+		case d.writer <- struct{}{}:
+			defer func() { <-d.writer }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return f()
 }
 
 // Claim implements [receiver.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
@@ -180,8 +198,10 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 	token := newToken()
 	claim := receiver.Claim{Token: strconv.FormatInt(token, 36)}
 	err := retry(ctx, func() (err error) {
-		claim.State, err = d.claim(ctx, d.db, d.name+separatorClaim+key, token, lease)
-		return err
+		return d.write(ctx, func() error {
+			claim.State, err = d.claim(ctx, d.db, d.name+separatorClaim+key, token, lease)
+			return err
+		})
 	})
 	if err != nil {
 		return receiver.Claim{Token: claim.Token}, fmt.Errorf("sqldedupe: Claim: %w", d.explain(err))
@@ -267,11 +287,13 @@ func (d *Deduper) settle(ctx context.Context, call, token string, exec func(toke
 	}
 	var changed int64
 	err = retry(ctx, func() error {
-		result, err := exec(n)
-		if err == nil {
-			changed, err = result.RowsAffected()
-		}
-		return err
+		return d.write(ctx, func() error {
+			result, err := exec(n)
+			if err == nil {
+				changed, err = result.RowsAffected()
+			}
+			return err
+		})
 	})
 	switch {
 	case err != nil:
