@@ -43,7 +43,8 @@
 //
 // An event that is done takes one key for the retention. For the name "orders" and a typical key of the handler ("t/shop/" and a
 // UUID) that is 200 bytes in Redis 7.0, all of the server's tables included, and 184 with a prefix of two characters: 1,000,000 events
-// a day are 200 MB at a retention of 24 h.
+// a day are 200 MB at a retention of 24 h. Redis removes what expired by itself; of all keys, up to about a tenth may be expired ones
+// (active-expire-effort in redis.conf).
 package redisdedupe
 
 import (
