@@ -24,6 +24,7 @@ func curves() []growth {
 		tenantsCurve(),
 		patternsCurve(),
 		atOnceCurve(),
+		rememberedCurve(),
 	}
 }
 
