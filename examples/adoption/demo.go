@@ -162,7 +162,7 @@ func (s *shop) live(ctx context.Context, platform *walletcrewtest.Server) {
 		way := append(s.visit(campaign.name), s.redirect())
 		s.Shuffle(len(way), func(i, j int) { way[i], way[j] = way[j], way[i] })
 		for _, h := range way {
-			_, _ = platform.Emit(ctx, h.name, h.data) // an event that isn't answered with 2xx comes again
+			_, _ = platform.Emit(context.WithoutCancel(ctx), h.name, h.data) // if it isn't answered with 2xx, it comes again
 		}
 		select {
 		case <-ctx.Done():
