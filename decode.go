@@ -71,8 +71,9 @@ type scanner struct {
 	dec     *jsontext.Decoder // refuses duplicate names
 	buf     bytes.Buffer      // dec's
 	body    []byte
-	text    string   // body
-	misfits []string // the members that didn't fit their field
+	text    string      // body
+	misfits []string    // the members that didn't fit their field
+	named   [][2]string // names and values of an object, for values
 }
 
 var scanners = sync.Pool{New: func() any {
@@ -91,7 +92,7 @@ func scan(body []byte, read func(*scanner) error) error {
 	s.body, s.text, s.buf = body, string(body), *bytes.NewBuffer(body)
 	s.dec.Reset(&s.buf, jsontext.AllowInvalidUTF8(true))
 	defer func() {
-		*s = scanner{dec: s.dec} // the pool must not keep the body
+		*s = scanner{dec: s.dec, named: s.named} // the pool must not keep the body
 		s.dec.Reset(&s.buf)
 		scanners.Put(s)
 	}()
@@ -272,19 +273,28 @@ func readOther(s *scanner, field reflect.Value) (bool, error) {
 	return jsonv2.Unmarshal([]byte(value), into, jsontext.AllowInvalidUTF8(true)) == nil, nil
 }
 
+// values makes the map when it knows how many there are: one that grows copies what it holds again and again.
 func (s *scanner) values(v *Values) error {
-	*v = Values{}
-	return s.each(func() error {
+	err := s.each(func() error {
 		name, err := s.value()
 		if err != nil {
 			return err
 		}
 		value, err := s.value()
 		if err == nil {
-			(*v)[textOf(name)] = textOf(value)
+			s.named = append(s.named, [2]string{name, value})
 		}
 		return err
 	})
+	*v = make(Values, len(s.named))
+	for _, m := range s.named {
+		(*v)[textOf(m[0])] = textOf(m[1])
+	}
+	clear(s.named) // the pool must not keep the body, nor much memory
+	if s.named = s.named[:0]; cap(s.named) > 1024 {
+		s.named = nil
+	}
+	return err
 }
 
 // stringOf returns what a value says in a string field, and whether it fits one.

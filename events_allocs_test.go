@@ -1,6 +1,7 @@
 package walletcrew_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -47,4 +48,24 @@ func BenchmarkParseEvent(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A map that grows is copied each time.
+func TestManyValuesAreOneMap(t *testing.T) {
+	if raceDetector {
+		t.Skip("allocations say nothing while the race detector is on")
+	}
+	few, many := `"n":1`, `"n":1`
+	for i := range 40 {
+		many += fmt.Sprintf(`,"n%d":%d`, i, i)
+	}
+	allocs := func(identifiers string) float64 {
+		body := []byte(`{"passId":"p-1","identifiers":{` + identifiers + `}}`)
+		return testing.AllocsPerRun(200, func() {
+			if _, err := walletcrew.ParseEvent(walletcrew.EventPassCreated, body); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	assert.LessOrEqual(t, allocs(many), allocs(few)+2, "the map of 41 values is made once: a directory and a table more than that of one")
 }
