@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,18 +199,19 @@ func short(f float64) string {
 	return strconv.FormatFloat(f, 'g', 3, 64)
 }
 
-// timed returns the median time of an operation, in nanoseconds, after the garbage of before was collected. Do is called with how often.
+// timed returns the median CPU time of an operation, in nanoseconds, the collection of its garbage included. Do is called with how often.
 func timed(quick bool, do func(n int)) float64 {
 	rounds, slice := 15, 40*time.Millisecond
 	if quick {
 		rounds, slice = 3, time.Millisecond
 	}
-	s := subject{run: do}
-	n := calibrate(s, slice)
+	n := calibrate(subject{run: do}, slice)
 	all := make([]float64, 0, rounds)
 	for range rounds {
-		ns, _ := take(s, n)
-		all = append(all, ns)
+		runtime.GC() // of what the others left
+		before := cpuTime()
+		do(n)
+		all = append(all, float64(cpuTime()-before)/float64(n))
 	}
 	return median(all)
 }

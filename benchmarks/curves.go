@@ -28,7 +28,7 @@ func curves() []growth {
 	}
 }
 
-const perDelivery = "time of one, µs"
+const perDelivery = "CPU time of one, µs"
 
 // bodyCurve: a body grows in the number of its members.
 func bodyCurve() growth {
@@ -36,7 +36,7 @@ func bodyCurve() growth {
 	const x = "body, bytes"
 	return growth{
 		name: "body", title: "A larger body",
-		panels: []panel{{title: time, x: x, y: perDelivery}, {title: rate, x: x, y: "µs a KiB"}},
+		panels: []panel{{title: time, x: x, y: perDelivery}, {title: rate, x: x, y: "CPU time, µs a KiB"}},
 		measure: func(quick bool, add func(point)) error {
 			for size := 1 << 10; size <= 1<<20; size *= 2 {
 				body := membersOf(size)
@@ -138,7 +138,7 @@ func patternsCurve() growth {
 	const title = "Mux.Handle"
 	return growth{
 		name: "patterns", title: "More patterns of a Mux",
-		panels: []panel{{title: title, x: "patterns", y: "time of one, ns"}},
+		panels: []panel{{title: title, x: "patterns", y: "CPU time of one, ns"}},
 		measure: func(quick bool, add func(point)) error {
 			event, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, installed)
 			must(err)
