@@ -21,7 +21,7 @@ import (
 var ErrNoDeadLetter = errors.New("riverinbox: there is no such dead letter")
 
 const deadLetterSchema = `CREATE TABLE IF NOT EXISTS %[1]s (
-	id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	id          bigint GENERATED ALWAYS AS IDENTITY,
 	inbox       text NOT NULL,
 	event_name  text NOT NULL, -- escaped as in a URL, as the tenant is
 	tenant      text NOT NULL,
@@ -32,7 +32,8 @@ const deadLetterSchema = `CREATE TABLE IF NOT EXISTS %[1]s (
 	tries       integer NOT NULL,
 	received_at timestamptz,
 	queued_at   timestamptz NOT NULL,
-	died_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+	died_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (inbox, id) -- an inbox finds its own beside the many of another
 )`
 
 // A DeadLetter is an event that could not be handled.

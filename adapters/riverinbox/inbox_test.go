@@ -389,6 +389,32 @@ SELECT 'orders', 'Pass:Created', 'shop', '', 'null', convert_to('{"__id":"e-' ||
 	assert.Equal(t, 250, count(t, pool, jobs))
 }
 
+func TestAnInboxFindsItsDeadLettersBesideTheManyOfAnother(t *testing.T) {
+	t.Parallel()
+	pool := newDatabase(t)
+	inbox, err := riverinbox.New(pool, "orders")
+	require.NoError(t, err)
+	require.NoError(t, inbox.EnsureSchema(t.Context()))
+	_, err = pool.Exec(t.Context(), `INSERT INTO walletcrew_dead_letters (inbox, event_name, tenant, event_key, headers, body, reason, tries, queued_at)
+SELECT 'mails', 'Pass:Created', 'shop', '', 'null', '{}', 'boom', 1, now() FROM generate_series(1, 5000)`)
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), "ANALYZE walletcrew_dead_letters")
+	require.NoError(t, err)
+	for _, question := range []string{"SELECT max(id)", "SELECT id"} {
+		var plan string
+		rows, err := pool.Query(t.Context(), "EXPLAIN "+question+" FROM walletcrew_dead_letters WHERE inbox = 'orders'")
+		require.NoError(t, err)
+		for rows.Next() {
+			var line string
+			require.NoError(t, rows.Scan(&line))
+			plan += line + "\n"
+		}
+		require.NoError(t, rows.Err())
+		assert.Regexp(t, `Index Cond: \(+inbox = 'orders'`, plan, "it doesn't read what is another's: "+question)
+		assert.NotContains(t, plan, "Seq Scan", question)
+	}
+}
+
 func TestTheInboxesThatHaveDeadLettersAreFound(t *testing.T) {
 	t.Parallel()
 	pool := newDatabase(t)
