@@ -25,6 +25,8 @@ func curves() []growth {
 		patternsCurve(),
 		atOnceCurve(),
 		rememberedCurve(),
+		backlogCurve(),
+		deadLettersCurve(),
 	}
 }
 
@@ -133,7 +135,8 @@ func (t *tenancy) deliverBy(source verifier.SecretSource) func() {
 	}
 }
 
-// patternsCurve: one pattern that matches, behind others of its kind.
+// patternsCurve: one pattern that matches, behind others of its kind. A Mux keeps what it found for 256 names; of more names than that,
+// as of a sender who makes them up, each is looked for anew.
 func patternsCurve() growth {
 	const title = "Mux.Handle"
 	return growth{
@@ -158,6 +161,10 @@ func patternsCurve() growth {
 					m.HandleFunc(kind.matching, nothing)
 					ns := timed(quick, each(func() { must(m.Handle(context.Background(), event)) }))
 					add(point{title, kind.name, float64(number), ns})
+					if kind.matching == "*Installed" {
+						ns = timed(quick, each(handleMany(m)))
+						add(point{title, "globs, and 1,000 names in turn", float64(number), ns})
+					}
 				}
 			}
 			return nil
@@ -165,15 +172,31 @@ func patternsCurve() growth {
 	}
 }
 
+// handleMany handles 1,000 names in turn that end in "Installed".
+func handleMany(m *receiver.Mux) func() {
+	all := make([]*walletcrew.Event, 1000)
+	for i := range all {
+		var err error
+		all[i], err = walletcrew.ParseEvent(walletcrew.EventName(fmt.Sprintf("Pass:%dInstalled", i)), installed)
+		must(err)
+	}
+	at := 0
+	return func() {
+		at = (at + 1) % len(all)
+		must(m.Handle(context.Background(), all[at]))
+	}
+}
+
 // atOnceCurve: so many connections, each of which sends its next delivery when the last was answered. The load generator runs in
 // this process, too.
 func atOnceCurve() growth {
-	const rate, late, x = "Rate, over loopback", "Until the answer, 99 % are faster", "deliveries at once"
+	const x = "deliveries at once"
+	const rate, late, cpu = "Rate, over loopback", "Until the answer, 99 % are faster", "CPU of a delivery, that of its sender included"
 	return growth{
 		name: "at-once", title: "More deliveries at once",
-		panels: []panel{{title: rate, x: x, y: "deliveries a second", linear: true}, {title: late, x: x, y: "milliseconds"}},
+		panels: []panel{{title: rate, x: x, y: "deliveries a second", linear: true}, {title: late, x: x, y: "milliseconds"}, {title: cpu, x: x, y: "µs", linear: true}},
 		measure: func(quick bool, add func(point)) error {
-			total := 60_000
+			total := 20_000
 			if quick {
 				total = 2000
 			}
@@ -186,9 +209,10 @@ func atOnceCurve() growth {
 					{"NewHandler", receiver.NewHandler(newVerifier(verifier.Static(secret)), nothing)},
 					{"NewHandler, memory deduper", handlerAfter(1 << 16)},
 				} {
-					perSecond, p99 := atOnce(s.handler, number, total)
+					perSecond, p99, used := atOnce(s.handler, number, total)
 					add(point{rate, s.name, float64(number), perSecond})
 					add(point{late, s.name, float64(number), p99.Seconds() * 1e3})
+					add(point{cpu, s.name, float64(number), used.Seconds() * 1e6})
 				}
 			}
 			return nil
@@ -196,7 +220,7 @@ func atOnceCurve() growth {
 	}
 }
 
-func atOnce(h http.Handler, number, total int) (perSecond float64, p99 time.Duration) {
+func atOnce(h http.Handler, number, total int) (perSecond float64, p99, cpu time.Duration) {
 	address, stop := listen(h)
 	defer stop()
 	ready := make([]bytes.Buffer, total)
@@ -212,7 +236,7 @@ func atOnce(h http.Handler, number, total int) (perSecond float64, p99 time.Dura
 	}
 	runtime.GC()
 	times := make([]time.Duration, total)
-	began := time.Now()
+	began, used := time.Now(), cpuTime()
 	var all sync.WaitGroup
 	for i, conn := range conns {
 		all.Go(func() {
@@ -225,7 +249,7 @@ func atOnce(h http.Handler, number, total int) (perSecond float64, p99 time.Dura
 		})
 	}
 	all.Wait()
-	took := time.Since(began)
+	took, used := time.Since(began), cpuTime()-used
 	slices.Sort(times)
-	return float64(total) / took.Seconds(), quantile(times, 0.99)
+	return float64(total) / took.Seconds(), quantile(times, 0.99), used / time.Duration(total)
 }
