@@ -118,8 +118,8 @@ func onStores(synced bool, measure func(s store, before float64)) error {
 	return nil
 }
 
-// newEvent returns an event that nobody has seen, with its key.
-func newEvent(id int64) (context.Context, *walletcrew.Event) {
+// keyedEvent returns an event that nobody has seen, with its key.
+func keyedEvent(id int64) (context.Context, *walletcrew.Event) {
 	body := bytes.Clone(installed)
 	copy(body[len(`{"__id":"`):], fmt.Sprintf("%08x", id))
 	e, err := walletcrew.ParseEvent(walletcrew.EventPassInstalled, body)
@@ -138,7 +138,12 @@ func takeAll(s store, n, atOnce int) {
 	for range atOnce {
 		all.Go(func() {
 			for left.Add(-1) >= 0 {
-				must(s.take(newEvent(events.Add(1))))
+				ctx, e := keyedEvent(events.Add(1))
+				err := s.take(ctx, e)
+				for receiver.IsTemporary(err) { // as the platform does it
+					err = s.take(ctx, e)
+				}
+				must(err)
 			}
 		})
 	}

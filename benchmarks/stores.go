@@ -95,7 +95,7 @@ func (s *streamStore) publish(n int, prefix string, change func(header nats.Head
 	js, err := natsjs.New(s.nc, natsjs.WithPublishAsyncMaxPending(1000))
 	must(err)
 	for range n {
-		ctx, e := newEvent(events.Add(1))
+		ctx, e := keyedEvent(events.Add(1))
 		subject := jetstream.Subject(e.TenantID, e.Name)
 		m := &nats.Msg{Subject: prefix + subject, Data: e.Raw, Header: nats.Header{
 			jetstream.HeaderEvent: {string(e.Name)}, jetstream.HeaderTenant: {e.TenantID}, jetstream.HeaderID: {e.ID}, jetstream.HeaderKey: {receiver.Key(ctx)},
@@ -225,7 +225,7 @@ func (s *riverStore) work(ctx context.Context, fn receiver.HandlerFunc) {
 // fill copies one job, and what the inbox remembers of it.
 func (s *riverStore) fill(n int) {
 	template := events.Add(1)
-	must(s.take(newEvent(template)))
+	must(s.take(keyedEvent(template)))
 	from := events.Add(int64(n)) - int64(n)
 	const another = `lpad(to_hex($2::bigint + i), 8, '0')`
 	id := fmt.Sprintf("%08x", template)
@@ -260,7 +260,7 @@ func (s *riverStore) starts() []start {
 func (s *riverStore) bury(n int) {
 	s.exec("DELETE FROM walletcrew_dead_letters")
 	for _, inbox := range []string{"others", "orders"} {
-		ctx, e := newEvent(events.Add(int64(n)))
+		ctx, e := keyedEvent(events.Add(int64(n)))
 		s.exec(`INSERT INTO walletcrew_dead_letters (inbox, event_name, tenant, event_key, headers, body, reason, tries, received_at, queued_at)
 			SELECT $1, $2, $3, $4 || i, '{}', $5, 'the order system answered 500', 10, now(), now() FROM generate_series(1, $6::int) AS i`,
 			inbox, string(e.Name), e.TenantID, receiver.Key(ctx), e.Raw, n)
