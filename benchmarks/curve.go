@@ -31,6 +31,8 @@ type panel struct {
 	title  string
 	x, y   string // with the unit: "body, bytes"
 	linear bool   // the y axis begins at 0
+
+	kibibytes bool // the x axis counts bytes in powers of two
 }
 
 // A point is one measured value.

@@ -35,10 +35,13 @@ const perDelivery = "CPU time of one, µs"
 // bodyCurve: a body grows in the number of its members.
 func bodyCurve() growth {
 	const time, rate = "Time", "Time of a KiB"
-	const x = "body, bytes"
+	const x = "body"
 	return growth{
 		name: "body", title: "A larger body",
-		panels: []panel{{title: time, x: x, y: perDelivery}, {title: rate, x: x, y: "CPU time, µs a KiB"}},
+		panels: []panel{
+			{title: time, x: x, y: perDelivery, kibibytes: true},
+			{title: rate, x: x, y: "CPU time, µs a KiB", kibibytes: true, linear: true},
+		},
 		measure: func(quick bool, add func(point)) error {
 			for size := 1 << 10; size <= 1<<20; size *= 2 {
 				body := membersOf(size)

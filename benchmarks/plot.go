@@ -83,6 +83,9 @@ func (p panel) plot(points []point) (*plot.Plot, error) {
 	d.X.Label.Padding, d.Y.Label.Padding = 3, 3
 	d.X.Scale, d.X.Tick.Marker = plot.LogScale{}, decades{}
 	d.Y.Scale, d.Y.Tick.Marker = plot.LogScale{}, decades{}
+	if p.kibibytes {
+		d.X.Tick.Marker = kibibytes{}
+	}
 	if p.linear {
 		d.Y.Scale, d.Y.Tick.Marker = plot.LinearScale{}, thousandsTicks{}
 	}
@@ -131,6 +134,26 @@ func xys(line []point) plotter.XYs {
 		all[i] = plotter.XY{X: p.x, Y: p.y}
 	}
 	return all
+}
+
+// kibibytes are ticks at every fourth power of two, for sizes of bodies.
+type kibibytes struct{}
+
+func (kibibytes) Ticks(least, most float64) []plot.Tick {
+	var ticks []plot.Tick
+	for size := 1024.0; size <= most*1.001; size *= 2 {
+		tick := plot.Tick{Value: size}
+		if math.Mod(math.Log2(size), 2) == 0 {
+			tick.Label = fmt.Sprintf("%.0f KiB", size/1024)
+		}
+		if size == 1<<20 {
+			tick.Label = "1 MiB"
+		}
+		if size >= least*0.999 {
+			ticks = append(ticks, tick)
+		}
+	}
+	return ticks
 }
 
 // decades are ticks at the powers of ten, and without a text at their multiples. Where there are less than two powers, 2 and 5 have one.
