@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,16 +66,16 @@ func grow(folder, only string, quick, redraw bool) error {
 			}
 		} else {
 			began := time.Now()
-			err := g.measure(quick, func(p point) { record.points = append(record.points, p) })
+			err := g.measure(quick, func(p point) {
+				record.points = append(record.points, p)
+				must(record.write(file + ".csv")) // what there is stays, if the rest takes too long
+			})
 			if errors.Is(err, errNotHere) {
 				fmt.Printf("%s: %v\n", g.name, err)
 				continue
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", g.name, err)
-			}
-			if err := record.write(file + ".csv"); err != nil {
-				return err
 			}
 			fmt.Printf("%s, in %s\n", g.name, time.Since(began).Round(time.Second))
 		}
@@ -217,6 +218,12 @@ func timed(quick bool, do func(n int)) float64 {
 		best = min(best, float64(cpuTime()-before)/float64(n))
 	}
 	return best
+}
+
+// timedUncollected is timed without the collection of what is made meanwhile.
+func timedUncollected(quick bool, do func(n int)) float64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	return timed(quick, do)
 }
 
 // quantile of sorted values: 0.99 is that which 1 % are over.

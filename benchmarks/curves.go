@@ -46,14 +46,16 @@ func bodyCurve() growth {
 			for size := 1 << 10; size <= 1<<20; size *= 2 {
 				body := membersOf(size)
 				for _, s := range []struct {
-					name string
-					run  func(int)
+					name  string
+					run   func(int)
+					timed func(bool, func(int)) float64
 				}{
-					{"Verify", each(verify(verifier.Static(secret), body))},
-					{"EventFrom", each(eventFrom(body))},
-					{"ServeHTTP", serve(body)},
+					{"Verify", each(verify(verifier.Static(secret), body)), timed},
+					{"EventFrom", each(eventFrom(body)), timed},
+					{"EventFrom, garbage not collected", each(eventFrom(body)), timedUncollected},
+					{"ServeHTTP", serve(body), timed},
 				} {
-					us := timed(quick, s.run) / 1e3
+					us := s.timed(quick, s.run) / 1e3
 					add(point{time, s.name, float64(len(body)), us})
 					add(point{rate, s.name, float64(len(body)), us * 1024 / float64(len(body))})
 				}

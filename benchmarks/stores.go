@@ -146,12 +146,11 @@ func (s *streamStore) starts() []start {
 
 // A riverStore is a database of its own in PostgreSQL.
 type riverStore struct {
-	admin *pgx.Conn
-	pool  *pgxpool.Pool
-	inbox *riverinbox.Inbox
+	database string
+	admin    *pgx.Conn
+	pool     *pgxpool.Pool
+	inbox    *riverinbox.Inbox
 }
-
-const database = "wc_growth_backlog"
 
 func openRiver(synced bool) (*riverStore, error) {
 	ctx := context.Background()
@@ -160,14 +159,14 @@ func openRiver(synced bool) (*riverStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: PostgreSQL is needed: %w", errNotHere, err)
 	}
-	s, commit := &riverStore{admin: admin}, ""
+	s, commit := &riverStore{admin: admin, database: "wc_growth_synced"}, ""
 	if !synced {
-		commit = "&synchronous_commit=off"
+		s.database, commit = "wc_growth_unsynced", "&synchronous_commit=off"
 	}
 	s.drop() // of a run that was ended
-	_, err = admin.Exec(ctx, "CREATE DATABASE "+database)
+	_, err = admin.Exec(ctx, "CREATE DATABASE "+s.database)
 	must(err)
-	s.pool, err = pgxpool.New(ctx, fmt.Sprintf(source, database)+"&pool_max_conns=24"+commit)
+	s.pool, err = pgxpool.New(ctx, fmt.Sprintf(source, s.database)+"&pool_max_conns=24"+commit)
 	must(err)
 	migrator, err := rivermigrate.New(riverpgxv5.New(s.pool), &rivermigrate.Config{Logger: silent})
 	must(err)
@@ -180,7 +179,7 @@ func openRiver(synced bool) (*riverStore, error) {
 }
 
 func (s *riverStore) drop() {
-	_, err := s.admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+database+" WITH (FORCE)")
+	_, err := s.admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+s.database+" WITH (FORCE)")
 	must(err)
 }
 
