@@ -16,8 +16,8 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// A store is a durable hand-over with what it stores in, which nobody else uses.
-type store interface {
+// An eventStore is a durable hand-over with what it stores in, which nobody else uses.
+type eventStore interface {
 	name() string
 	take(ctx context.Context, e *walletcrew.Event) error
 	// work calls fn for events until ctx ends.
@@ -68,12 +68,12 @@ func backlogCurve() growth {
 			if quick {
 				sizes, sample = []int{200, 600}, 100
 			}
-			return onStores(true, func(s store, before float64) {
+			return onStores(true, func(s eventStore, before float64) {
 				waiting := 0
 				for _, size := range sizes {
 					s.fill(size - waiting)
 					at := float64(size)
-					measure := func(title, how string, do func(store, int) (perSecond, used float64)) {
+					measure := func(title, how string, do func(eventStore, int) (perSecond, used float64)) {
 						server := s.serverCPU()
 						rate, used := do(s, sample)
 						add(point{title, s.name(), at, rate})
@@ -99,7 +99,7 @@ func backlogCurve() growth {
 
 // onStores measures one store after the other. With synced, each commit waits for the disk, as by default. Before is how much the heap held
 // without the store.
-func onStores(synced bool, measure func(s store, before float64)) error {
+func onStores(synced bool, measure func(s eventStore, before float64)) error {
 	dir, err := os.MkdirTemp("", "walletcrew-growth-")
 	must(err)
 	defer func() { _ = os.RemoveAll(dir) }()
@@ -131,7 +131,7 @@ func keyedEvent(id int64) (context.Context, *walletcrew.Event) {
 var events atomic.Int64
 
 // takeAll has n new events taken, so many at once.
-func takeAll(s store, n, atOnce int) {
+func takeAll(s eventStore, n, atOnce int) {
 	var left atomic.Int64
 	left.Store(int64(n))
 	var all sync.WaitGroup
@@ -151,14 +151,14 @@ func takeAll(s store, n, atOnce int) {
 }
 
 // takeRate returns how many events a second were taken, and the microseconds of CPU for one.
-func takeRate(s store, n int) (perSecond, cpu float64) {
+func takeRate(s eventStore, n int) (perSecond, cpu float64) {
 	began, used := time.Now(), cpuTime()
 	takeAll(s, n, 16)
 	return float64(n) / time.Since(began).Seconds(), (cpuTime() - used).Seconds() * 1e6 / float64(n)
 }
 
 // workRate is of the n events after the first.
-func workRate(s store, n int) (perSecond, cpu float64) {
+func workRate(s eventStore, n int) (perSecond, cpu float64) {
 	var mu sync.Mutex
 	var began time.Time
 	var took, used time.Duration
@@ -180,7 +180,7 @@ func workRate(s store, n int) (perSecond, cpu float64) {
 }
 
 // untilTheFirst starts a worker, and returns when it was given an event.
-func untilTheFirst(s store) {
+func untilTheFirst(s eventStore) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	s.work(ctx, func(context.Context, *walletcrew.Event) error { stop(); return nil })
@@ -212,7 +212,7 @@ func deadLettersCurve() growth {
 			if quick {
 				sizes = []int{50, 200}
 			}
-			return onStores(false, func(s store, _ float64) {
+			return onStores(false, func(s eventStore, _ float64) {
 				for _, size := range sizes {
 					at := float64(size)
 					s.bury(size)
@@ -235,7 +235,7 @@ func deadLettersCurve() growth {
 	}
 }
 
-func redriveAll(s store) time.Duration {
+func redriveAll(s eventStore) time.Duration {
 	ctx, began := context.Background(), time.Now()
 	listed := make(chan func(context.Context) error)
 	var all sync.WaitGroup
@@ -253,7 +253,7 @@ func redriveAll(s store) time.Duration {
 }
 
 // listing returns how long it took to read all, which must be want.
-func listing(s store, want int, at func(int)) time.Duration {
+func listing(s eventStore, want int, at func(int)) time.Duration {
 	began, n := time.Now(), 0
 	s.dead(context.Background(), func(func(context.Context) error) bool { at(n); n++; return true })
 	ensure(n == want, fmt.Sprintf("%d dead letters instead of %d", n, want))
