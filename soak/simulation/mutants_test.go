@@ -26,6 +26,9 @@ type mutant struct {
 	lua, sql    func(string) string
 	clientClock bool // the server goes by the clock of who asks
 	options     []receiver.HandlerOption
+	worker      func(receiver.HandlerFunc) receiver.HandlerFunc
+	wire        func(*frame) (answer string, done bool) // of NATS: it may change the frame, or answer it itself
+	consumer    func(*consumerConfig)
 }
 
 // A bent deduper does something else than the one that it wraps.
@@ -215,7 +218,69 @@ var mutants = []*mutant{
 			return handle(ctx, e)
 		}
 	}},
+	{name: "JetStream: the answer comes before the publish is acknowledged", kinds: streams, function: func(_ *sim, _ *process, fn receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			go func() { _ = fn(context.WithoutCancel(ctx), e) }()
+			return nil
+		}
+	}},
+	{name: "JetStream: an error of publishing is swallowed", kinds: streams, function: func(_ *sim, _ *process, fn receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			_ = fn(ctx, e)
+			return nil
+		}
+	}},
+	{name: "JetStream: publishing without Nats-Msg-Id", kinds: streams, wire: func(f *frame) (string, bool) {
+		if strings.HasPrefix(f.subject, "sim.") {
+			f.header = strings.ReplaceAll(f.header, "Nats-Msg-Id:", "X-Msg-Id:")
+		}
+		return "", false
+	}},
+	{name: "JetStream: the key doesn't travel", kinds: streams, wire: func(f *frame) (string, bool) {
+		f.header = strings.ReplaceAll(f.header, "Walletcrew-Key:", "X-Key:")
+		return "", false
+	}},
+	{name: "JetStream: an event is acknowledged when it is given", kinds: streams, consumer: func(cfg *consumerConfig) { cfg.AckPolicy = "none" }},
+	{name: "JetStream: an acknowledgement is for all before it", kinds: streams, consumer: func(cfg *consumerConfig) { cfg.AckPolicy = "all" }},
+	{name: "JetStream: the server drops what was given thrice", kinds: streams, consumer: func(cfg *consumerConfig) { cfg.MaxDeliver = 3 }},
+	{name: "JetStream: an AckWait shorter than the time between two signs of life", kinds: []kind{stream}, consumer: func(cfg *consumerConfig) { cfg.AckWait = time.Second }},
+	{name: "JetStream: no sign of life", kinds: []kind{stream}, wire: func(f *frame) (string, bool) {
+		return "", string(f.data) == "+WPI"
+	}},
+	{name: "JetStream: a failed event is terminated", kinds: streams, wire: func(f *frame) (string, bool) {
+		if strings.HasPrefix(string(f.data), "-NAK") {
+			f.data = []byte("+TERM")
+		}
+		return "", false
+	}},
+	{name: "JetStream: an error of the function is swallowed", kinds: streams, worker: func(fn receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			_ = fn(ctx, e)
+			return nil
+		}
+	}},
+	{name: "JetStream: a temporary error is a try", kinds: streams, worker: func(fn receiver.HandlerFunc) receiver.HandlerFunc {
+		return func(ctx context.Context, e *walletcrew.Event) error {
+			if err := fn(ctx, e); err != nil && !receiver.IsDiscard(err) {
+				return errFunction
+			}
+			return nil
+		}
+	}},
+	{name: "JetStream: the event is terminated before its dead letter is stored", kinds: streams, wire: func(f *frame) (string, bool) {
+		return `{"stream":"SIM_DEAD","seq":1}`, strings.HasPrefix(f.subject, "sim-dead.") && headerOf(f.header, "Nats-Msg-Id") != ""
+	}},
+	{name: "JetStream: a dead letter is removed before it is back", kinds: streams, wire: func(f *frame) (string, bool) {
+		return `{"stream":"SIM","seq":1}`, strings.HasPrefix(headerOf(f.header, "Nats-Msg-Id"), "redrive.")
+	}},
+	{name: "JetStream: two put one dead letter back", kinds: streams, wire: func(f *frame) (string, bool) {
+		f.header = strings.ReplaceAll(f.header, "Nats-Expected-Last-Subject-Sequence:", "X-Expected:")
+		f.header = strings.ReplaceAll(f.header, "Nats-Msg-Id: redrive.", "X-Msg-Id: redrive.")
+		return "", false
+	}},
 }
+
+var streams = []kind{stream, streamOnce}
 
 var errLook = errors.New("simulation: looked")
 
@@ -246,7 +311,7 @@ func TestEachPlantedBugIsFound(t *testing.T) {
 	}
 	only := os.Getenv("WALLETCREW_SIMULATION_BUG")
 	for _, m := range mutants {
-		if only != "" && only != m.name {
+		if only != "" && !strings.HasPrefix(m.name, only) {
 			continue
 		}
 		found := false

@@ -16,7 +16,7 @@ const slack = 100 * time.Millisecond
 // judge looks at an answer.
 func (s *sim) judge(e *event, to *replica, d *delivered, took time.Duration) {
 	s.mu.Lock()
-	done := s.effectsOf(e) > 0 || e.dropped
+	done := s.effectsOf(e) > 0 || e.dropped || e.stored > 0
 	s.mu.Unlock()
 	switch {
 	case d.status/100 == 2 && !done:
@@ -166,7 +166,7 @@ func (s *sim) finally() {
 		case e.settled > s.calm+3*time.Minute:
 			s.breaks("%s was only settled %v after all was well again", e.id, e.settled-s.calm)
 		}
-		if (s.kind == once || s.kind == both) && s.effectsOf(e) > 1 {
+		if s.transactional() && s.effectsOf(e) > 1 {
 			s.breaks("%s has %d effects, and must have one", e.id, s.effectsOf(e))
 		}
 	}
@@ -184,10 +184,13 @@ func (s *sim) finally() {
 
 // effectsOf counts the effects that are there: those of a database, once they are committed.
 func (s *sim) effectsOf(e *event) int {
-	if s.kind != once && s.kind != both {
+	if !s.transactional() {
 		return e.effects
 	}
 	s.db.mu.Lock()
 	defer s.db.mu.Unlock()
 	return s.db.effects[e.id]
 }
+
+// transactional reports whether the effects are rows of the database.
+func (s *sim) transactional() bool { return s.kind == once || s.kind == both || s.kind == streamOnce }

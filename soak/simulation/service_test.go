@@ -26,7 +26,7 @@ const (
 	both   kind = "both"   // sqldedupe.Once behind sqldedupe as a deduper
 )
 
-var kinds = []kind{memory, redisK, leases, once, both}
+var kinds = []kind{memory, redisK, leases, once, both, stream, streamOnce}
 
 // An event is one of the platform's, and what became of it.
 type event struct {
@@ -41,6 +41,10 @@ type event struct {
 	dropped  bool          // discarded by the function
 	settled  time.Duration // when the platform had its 2xx
 	answered int           // deliveries
+
+	stored, deaths, redriven int  // in a stream: by receivers; as a dead letter; from there
+	given, hard              int  // since then: deliveries to workers; calls that failed for good
+	shaken                   bool // a worker has ended
 }
 
 // A run is a call of the function that made the effect, or may make it yet.
@@ -77,10 +81,12 @@ type sim struct {
 	slots     []*slot
 	redis     *redisServer
 	db        *database
+	back      *backstage     // nil without a stream
 	senders   sync.WaitGroup // one for each event
 	ends      []func()       // of processes, for the end
 
 	rotated time.Duration // when the platform signs with the new secret
+	tenants bool          // the source is verifier.Tenants
 }
 
 // A slot is where a replica runs, one after the other.
@@ -88,6 +94,7 @@ type slot struct {
 	sim     *sim
 	number  int
 	started int
+	latest  *process // that was started
 	now     *replica // nil while there is none
 }
 
@@ -109,15 +116,27 @@ const (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// secrets are what a receiver accepts: the new one a while before the platform uses it, the old one a while after.
+// secrets are what a receiver accepts: the new one a while before the platform uses it, the old one a while after, or with a SecretFunc for
+// ever, since it names the scope of deduplication.
 func (s *sim) secrets(context.Context, string) ([]walletcrew.Secret, error) {
 	switch now := s.now(); {
 	case s.rotated == 0 || now < s.rotated-time.Minute:
 		return []walletcrew.Secret{oldSecret}, nil
-	case now < s.rotated+2*time.Minute:
-		return []walletcrew.Secret{newSecret, oldSecret}, nil
+	case now < s.rotated+2*time.Minute || !s.tenants:
+		return []walletcrew.Secret{oldSecret, newSecret}, nil
 	}
 	return []walletcrew.Secret{newSecret}, nil
+}
+
+// source is where a receiver has its secrets from.
+func (s *sim) source() verifier.SecretSource {
+	secrets := verifier.SecretFunc(s.secrets)
+	if !s.tenants {
+		return secrets
+	}
+	return verifier.Tenants(func(context.Context, string) (verifier.Tenant, error) {
+		return verifier.Tenant{ID: tenant, Source: secrets}, nil
+	})
 }
 
 // start starts a replica.
@@ -125,28 +144,48 @@ func (l *slot) start() {
 	s := l.sim
 	l.started++
 	p := s.newProcess(fmt.Sprintf("replica %d.%d", l.number, l.started))
+	l.latest = p
+	if !s.streamed() {
+		deduper, fn, end := s.adapters(p)
+		s.ends = append(s.ends, end)
+		l.run(p, deduper, fn)
+		return
+	}
+	p.onEnd = func() { l.again(p) }
+	go func() {
+		if fn, ok := s.publisher(p); ok && !p.dead() {
+			l.run(p, nil, fn)
+		}
+	}()
+}
+
+// again starts another replica after a while.
+func (l *slot) again(p *process) {
+	s := l.sim
+	if l.now != nil && l.now.process == p {
+		l.now = nil
+	}
+	s.crashed()
+	go func() {
+		s.sleep(between(s.draw("restart", p.name), 100*time.Millisecond, 10*time.Second))
+		if !s.isOver() && l.latest == p {
+			l.start()
+		}
+	}()
+}
+
+// run makes the handler of a replica.
+func (l *slot) run(p *process, deduper receiver.Deduper, fn receiver.HandlerFunc) {
+	s := l.sim
 	r := &replica{process: p, inside: map[*event]int{}, timeout: maxTimeout / time.Duration(1+(l.started+l.number)%2)} // two versions
-	if s.draw("one timeout").IntN(2) == 0 {
+	if s.draw("one timeout").IntN(2) == 0 || s.streamed() {                                                            // not that of a publish, 5 s: two things would end at one moment
 		r.timeout = 8 * time.Second
 	}
-	p.onEnd = func() { // it is started again after a while
-		if l.now == r {
-			l.now = nil
-		}
-		s.crashed()
-		go func() {
-			s.sleep(between(s.draw("restart", p.name), 100*time.Millisecond, 10*time.Second))
-			if !s.isOver() {
-				l.start()
-			}
-		}()
-	}
-	v, err := verifier.New(verifier.SecretFunc(s.secrets))
+	p.onEnd = func() { l.again(p) }
+	v, err := verifier.New(s.source())
 	if err != nil {
 		panic(err)
 	}
-	deduper, fn, end := s.adapters(p)
-	s.ends = append(s.ends, end)
 	opts := []receiver.HandlerOption{receiver.WithTimeout(r.timeout), receiver.WithLogger(quiet), receiver.WithObserver(observe)}
 	if m := s.mutant; m != nil {
 		if m.function != nil {
@@ -273,7 +312,13 @@ func (s *sim) begin(p *process, e *event) (*run, *runPlan) {
 	s.mu.Unlock()
 	plan := s.plan(e, n)
 	s.say(p.name, "function of %s, call %d: %s", e.id, n, plan)
-	if s.kind != once && s.kind != both {
+	switch s.kind {
+	case once, both, streamOnce:
+	case stream:
+		for _, before := range earlier {
+			s.mayComeAgain(e, before, r)
+		}
+	default:
 		for _, before := range earlier {
 			s.mayRunAgain(e, before, r)
 		}

@@ -267,7 +267,7 @@ func (s *server) isDown() bool {
 	return s.down
 }
 
-// live makes outages and jumps of the clock until it is calm.
+// live makes outages and jumps of the clock until it is calm. Nothing that is simulated goes by the clock of NATS.
 func (s *server) live(forget func(r *rand.Rand)) {
 	w, r := s.w, s.w.draw("server", s.name)
 	var acts []func()
@@ -285,7 +285,7 @@ func (s *server) live(forget func(r *rand.Rand)) {
 				s.set(func() { s.down = false })
 				w.say(s.name, "is back")
 			})
-		case float64(n) < w.rates.outages+w.rates.jumps:
+		case float64(n) < w.rates.outages+w.rates.jumps && s.name != "nats":
 			acts = append(acts, func() {
 				if w.isCalm() {
 					return
