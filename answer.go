@@ -14,8 +14,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A Response is an answer with a status of 2xx, for [Client.Do]: for one that isn't JSON, or whose header counts, such as the
-// X-continuationToken with which the platform pages some resources.
+// A Response is an answer with a status of 2xx. Pass a *Response to [Client.Do] if the answer isn't JSON, or if you need its header, such
+// as the X-continuationToken with which the platform pages some resources.
 type Response struct {
 	Header http.Header
 	Body   []byte // all of it; 10 MiB at most, also where it was compressed

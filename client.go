@@ -32,7 +32,7 @@ const defaultTimeout = 30 * time.Second // of one attempt
 //   - POST only if the request was certainly not carried out: after 429, or if nothing was sent, because no connection could be
 //     made, a proxy refused to connect, or an OAuth 2 server gave no token
 //
-// The API key is sent to the base URL's host only: a redirect elsewhere isn't followed.
+// The API key is sent only to the host of the base URL. A redirect to another host isn't followed.
 type Client struct {
 	Webhooks *WebhooksService
 
@@ -109,14 +109,20 @@ func NewClientFromEnv(opts ...Option) (*Client, error) {
 // TenantID returns the tenant that the client was made for.
 func (c *Client) TenantID() string { return c.tenantID }
 
-// Do calls what the SDK doesn't wrap. Path is relative to /api/{tenantId}/, already escaped, and may carry a query; one that
-// could leave the tenant is a [ValidationError]. In, where it isn't nil, is sent as JSON; the answer is decoded into out, where
-// that isn't nil and the answer has a body. Both are coded as encoding/json does. Where out is a *[Response], it gets the answer as
-// it came, with its header. An answer of over 10 MiB is an error, and so is one of over a million JSON values that is to be decoded.
+// Do calls a part of the API for which the SDK has no method.
 //
-// Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only where the
-// request was certainly not carried out. A DELETE that is answered 404 after an attempt whose answer was lost is [ErrNotFound] and
-// [ErrOutcomeUnknown]: most likely it was deleted.
+//   - Path is relative to /api/{tenantId}/, already escaped, and may have a query. A path that could leave the tenant is a
+//     [ValidationError].
+//   - In is sent as JSON, unless it is nil.
+//   - The answer is decoded into out, unless out is nil or the answer has no body. If out is a [*Response], it gets the answer as it came,
+//     with its header.
+//
+// JSON is read and written as by encoding/json. An answer over 10 MiB is an error. So is one with over a million JSON values, if it must be
+// decoded.
+//
+// Errors, retries and the key are as for the other calls. POST and methods not named in [Client] are retried only if the request was
+// certainly not carried out. If the answer to a DELETE was lost and the next attempt gets 404, the error is [ErrNotFound] and
+// [ErrOutcomeUnknown]: most likely, the first attempt deleted it.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	if err := checkPath(path); err != nil {
 		return err

@@ -23,8 +23,8 @@
 // # Receive
 //
 // The package [github.com/thewalletcrew/walletcrew-go/receiver] turns signed deliveries into calls of your functions. It takes a Verifier
-// of the package [github.com/thewalletcrew/walletcrew-go/verifier], which can also be used alone. [VerifySignature] and [ParseEvent] are
-// the two steps that it is made of. An [Event] has its payload in Data:
+// of the package [github.com/thewalletcrew/walletcrew-go/verifier], which can also be used alone. The verifier is built on
+// [VerifySignature] and [ParseEvent]. An [Event] has its payload in Data:
 //
 //	switch d := event.Data.(type) {
 //	case *walletcrew.PassInstalled:
@@ -41,9 +41,14 @@
 //
 // # Errors
 //
-// [ValidationError]: an argument was refused, nothing was sent. [APIError]: the platform answered, but not with a success; tell
-// the kinds apart with [errors.Is] and [ErrNotFound], [ErrRateLimited] and so on. [RequestError]: there was no usable answer. The
-// last two are [ErrOutcomeUnknown] where the platform may have carried the call out all the same.
+// Most calls can fail with one of three errors:
+//
+//   - [ValidationError]: an argument was refused, and nothing was sent.
+//   - [APIError]: the platform answered, but the status isn't 2xx. errors.Is tells the kinds apart: [ErrNotFound], [ErrRateLimited] and so
+//     on.
+//   - [RequestError]: there was no usable answer.
+//
+// An APIError or a RequestError is also [ErrOutcomeUnknown] (errors.Is) if the platform may have carried out the call.
 //
 // # What is documented
 //

@@ -16,22 +16,24 @@ import (
 type EnsureResult struct {
 	Webhook *Webhook
 	Action  EnsureAction
-	// Duplicates are the ids of further webhooks on the same endpoint, in the platform's order;
-	// each gets its own delivery of an event. Ensure deletes none that it did not create in this
-	// call. They are those of the last list that could be had: after a create, a list that fails
-	// leaves them empty.
+	// Duplicates are the ids of other webhooks on the same endpoint, in the platform's order. Each
+	// of them gets its own delivery of an event. Ensure deletes a webhook only if it created it in
+	// this call. If the list that follows a create fails, Duplicates is empty.
 	Duplicates []string
-	// Warnings say, in one line each, what may not be as you mean it: an event name that is almost a
-	// known one, and events that the platform keeps in another way than you asked for. The client
-	// logs each, at warn level. Nil where there is nothing to say.
+	// Warnings are one line each. They name event names that are almost known ones, and events that
+	// the platform keeps in another way than you asked for. The client also logs each, at warn
+	// level. Nil if there are none.
 	Warnings []string
 }
 
-// EnsureAction says what [WebhooksService.Ensure] did about the webhook that it returns.
+// An EnsureAction says what [WebhooksService.Ensure] did.
 type EnsureAction string
 
-// What Ensure can do. Created: this call made the webhook. Updated: it was there, and this call changed it. Unchanged: it was
-// there as it should be, perhaps since another replica made it a moment before.
+// The actions:
+//
+//   - Unchanged: the webhook already was as the spec says. Another replica may have made it a moment before.
+//   - Created: this call made the webhook.
+//   - Updated: the webhook existed, and this call changed it.
 const (
 	EnsureUnchanged EnsureAction = "unchanged"
 	EnsureCreated   EnsureAction = "created"
@@ -41,39 +43,43 @@ const (
 // maxEnsureRounds bounds how often Ensure starts over because a webhook that it found was deleted meanwhile.
 const maxEnsureRounds = 5
 
-// Ensure makes the tenant hold one webhook for spec.Endpoint that looks like spec: what a service calls when it starts. It
-// looks for the endpoint in the list, and creates a webhook, changes what differs, or does nothing. What the spec leaves empty stays as it
-// is. Events are compared by what they mean: see below. The endpoint is the identity: with another one, Ensure
-// makes another webhook and leaves the old. Endpoints are compared in their normal form (RFC 3986, 6.2.2), since the platform may give
-// back another spelling.
+// Ensure makes sure that the tenant has a webhook for spec.Endpoint that is as spec says. Call it when your service starts. It looks for
+// the endpoint in the list of webhooks. Then it creates the webhook, or changes the members that differ, or does nothing. A member that
+// spec leaves empty stays as it is.
 //
-// What it guarantees: the webhook it returns existed when it returned, and is never one that another concurrent Ensure deletes,
-// as long as the platform lists webhooks in the order of their creation. A create whose answer was lost is looked for in the
-// list instead of being repeated. It never deletes a webhook that it didn't create in this call: one whose id was in the list before,
-// or may have been, isn't its own. Where there are several, it takes an enabled one, so that it doesn't wake the successor that a
-// [WebhooksService.Rotate] in progress has made.
+// The endpoint is the identity: for another endpoint, Ensure makes another webhook and leaves the old one. Endpoints are compared in their
+// normal form (RFC 3986, 6.2.2), since the platform may give back another spelling. Events are compared by their meaning, see below.
 //
-// What it can't: the API has no idempotency key and no conditional write. Replicas that find nothing at the same moment each
-// create one. So each lists again after its create: the first in the list stays, and a call deletes its own if that isn't the
-// first. A replica that dies between its create and its delete, or whose delete fails, leaves a second webhook; it then stands
-// in Duplicates, of this call or of a later one, and every event is delivered twice (each signed with its own secret) until
-// someone deletes it.
+// What Ensure guarantees:
 //
-// Where the platform turns out not to be as expected:
+//   - The webhook existed when Ensure returned it. No concurrent Ensure deletes it, as long as the platform lists webhooks in the order of
+//     their creation.
+//   - If the answer to a create was lost, Ensure looks for the webhook in the list instead of creating it again.
+//   - Ensure deletes a webhook only if it created it in this call: its id certainly wasn't in the list before.
+//   - If there are several webhooks for the endpoint, Ensure takes an enabled one. So it doesn't enable the successor of a
+//     [WebhooksService.Rotate] that is in progress.
 //
-//   - It changes the endpoint to one that isn't known to be the same: an error that names both, also from later calls with this client,
-//     which create no other webhook. Ask for the platform's spelling: a new process can't know the webhook for its own.
-//   - It answers the create with a webhook that was there before: an error. What the create changed on that webhook is put back.
-//   - It pages in another way than [WebhooksService.All] expects: what could be read counts, and the client logs a warning. If the
-//     webhook is on a page that can't be read, a new process makes a second one.
+// What Ensure can't guarantee is that there is only one webhook, since the API has no idempotency key and no conditional write. Replicas
+// that find no webhook at the same moment each create one. So each lists the webhooks again after its create: the first one in the list
+// stays, and a replica whose webhook isn't the first deletes its own. If a replica dies between its create and its delete, or if its delete
+// fails, a second webhook is left. Every event is then delivered twice, each signed with its own secret, until somebody deletes one.
+// Duplicates names it, in this call or a later one.
+//
+// What Ensure does if the platform isn't as expected:
+//
+//   - It changes the endpoint to one that isn't known to be the same: an error that names both. Later calls with this client return it,
+//     too, and create no other webhook. Use the platform's spelling in the spec, because a new process can't recognize the webhook as its
+//     own.
+//   - It answers the create with a webhook that existed before: an error. Ensure undoes the change that the create made to that webhook.
+//   - It pages in another way than [WebhooksService.All] expects: Ensure uses the webhooks that it could read, and the client logs a
+//     warning. If the webhook is on a page that can't be read, a new process makes a second one.
 //   - It gives events back in another spelling or order, or one pattern for all the known events that it matches: nothing is changed.
 //   - It gives back "pass.*" where you asked for several names of that category in another spelling: nothing is changed, and a warning
 //     says that more events come than you asked for.
-//   - It keeps other events than it was told to in any other way: a warning says which are missing and which are too many. The client
-//     doesn't tell it again as long as the webhook stays so. A new process tells it once.
+//   - It keeps other events in any other way: a warning names the missing events and those that are too many. The client doesn't repeat the
+//     warning as long as the webhook stays so. A new process gives it once.
 //
-// So the code can narrow a subscription from "Pass:*" to names: that is a change. From "Pass:*" to all the known names of that category it
-// is none.
+// So you can narrow a subscription from "Pass:*" to some names of that category. A change from "Pass:*" to all its known names is none.
 func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*EnsureResult, error) {
 	if err := spec.check(); err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ import (
 	"unicode"
 )
 
-// An APIError is an answer that wasn't 2xx. Use errors.As to get it, and errors.Is with the sentinels ([ErrNotFound] and so on)
-// to tell the kinds apart. No field holds the API key, even where the server's answer repeats it, escaped or not (but see [WithAPIKey]
+// An APIError is an answer that wasn't 2xx. Use errors.As to get it, and errors.Is with the sentinels ([ErrNotFound] and so on) to tell the
+// kinds apart. No field holds the API key: if the server's answer repeats the key, escaped or not, it is replaced (but see [WithAPIKey]
 // about short keys).
 type APIError struct {
 	StatusCode int
@@ -32,7 +32,7 @@ type APIError struct {
 	Header      http.Header
 	// Body is the answer's body, at most its first 64 KiB.
 	Body []byte
-	// RetryAfter is how long the server asked to wait; 0 if it didn't.
+	// RetryAfter is the wait that the server asked for; 0 if it asked for none.
 	RetryAfter time.Duration
 	// Attempts counts the requests that this call made, 1 or more.
 	Attempts int
@@ -88,7 +88,7 @@ func (e *APIError) Is(target error) bool {
 	return false
 }
 
-// Error is one line: method, path, status, what the server said, and what to do where there is one thing to do.
+// Error returns one line: method, path, status and the server's message, and the remedy if there is one.
 func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "walletcrew: %s %s: %s", e.Method, e.path, statusText(e.StatusCode))
@@ -127,9 +127,9 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// A RequestError is a call that got no usable answer: no connection, a broken one, a cancelled context, or a 2xx whose body
-// can't be read or decoded. errors.Is finds the cause in it (context.Canceled, say), and [ErrOutcomeUnknown] where the platform
-// may have carried the call out.
+// A RequestError means that a call got no usable answer. There was no connection, or it broke, or the context was cancelled, or the body of
+// a 2xx can't be read or decoded. errors.Is finds the cause in it, such as [context.Canceled]. It also finds [ErrOutcomeUnknown] if the
+// platform may have carried out the call.
 type RequestError struct {
 	Method, URL string
 	// Attempts counts the requests that this call made; 0 if the context had ended before the
@@ -141,7 +141,7 @@ type RequestError struct {
 	outcomeUnknown bool
 }
 
-// Error is one line: method, path, cause, attempts.
+// Error returns one line: method, path, cause and attempts.
 func (e *RequestError) Error() string {
 	return fmt.Sprintf("walletcrew: %s %s: %s%s", e.Method, e.path, oneLine(plain(e.Err), 1000),
 		attemptsText(e.Attempts, e.outcomeUnknown))

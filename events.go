@@ -16,38 +16,40 @@ import (
 // An Event is one delivery's content. Make it with [ParseEvent], or let the package verifier make it from a request.
 // Reading it from several goroutines is safe.
 //
-// Its strings, ID and those of Data, are parts of one copy of the body: keep strings.Clone of one that outlives the event, or all of
-// the body stays in memory.
+// ID and the strings of Data are parts of one copy of the body. If you keep such a string longer than the event, keep a strings.Clone of
+// it. Otherwise the whole body stays in memory.
 //
-// It can be kept, in a queue or a table of your own: encoding/json writes it as {"name","tenantId","receivedAt","body"}, and reading that
-// gives the same event, Raw to the byte. It prints without its body, through fmt (every verb) and log/slog: its name, id, tenant and size.
+// You can store an event in a queue or a table: encoding/json writes it as {"name","tenantId","receivedAt","body"}. Reading that gives the
+// same event, with Raw the same to the byte.
+//
+// Package fmt (every verb) and log/slog print an event's name, id, tenant and size, never its body.
 type Event struct {
-	// ID is the member "__id", the idempotency key: deliveries of one event carry the same. Its
-	// type isn't documented: a string is taken as it is, a number as its JSON text. "" where there
-	// is none, or where it is anything else.
+	// ID is the member "__id", the idempotency key: all deliveries of one event have the same. Its
+	// type isn't documented. A string is taken as it is, a number as its JSON text. ID is "" if
+	// there is no such member, or if it is anything else.
 	ID string
-	// Name is what the event is called, as ParseEvent was told; in the package verifier, what the
-	// header says. A known event has its documented spelling, so that == tells the constants apart.
+	// Name is the name that ParseEvent was given. The package verifier takes it from the header. A
+	// known event has its documented spelling, so you can compare Name with the constants by ==.
 	Name EventName
-	// TenantID is what the delivery's tenant header says, which isn't signed, or with
-	// verifier.Tenants the tenant's ID in your own spelling; "" from ParseEvent.
+	// TenantID is the tenant in the delivery's header, which isn't signed. With verifier.Tenants it
+	// is your own ID of the tenant. ParseEvent leaves it "".
 	TenantID string
-	// ReceivedAt is when the delivery came in, in UTC: set by package verifier, zero from
-	// ParseEvent. An event that was kept has that of its delivery.
+	// ReceivedAt is the time at which the delivery came in, in UTC. The package verifier sets it;
+	// ParseEvent leaves it zero. An event that was stored as JSON and read back keeps it.
 	ReceivedAt time.Time
 	// Data is the payload: a pointer to one of this package's payload types, such as
-	// *PassInstalled; *UnknownEvent where the name isn't known to this version, or where the
+	// *PassInstalled. It is an *UnknownEvent if this version doesn't know the name, or if the
 	// member "passId" is an object or an array.
 	Data any
-	// DataErr says why a known event became an *UnknownEvent, and in a function of a receiver.Mux
-	// also why a more specific function couldn't take the event; nil otherwise.
+	// DataErr says why a known event became an *UnknownEvent. In a function of a receiver.Mux it
+	// can also say why a more specific function couldn't take the event. Nil otherwise.
 	DataErr error
-	// Misfits are the members of Data whose value didn't fit their field, which stayed empty, in the
-	// body's order: "passKind", or "additionalInformation.registrationSource.tags" for one in an
-	// object. An array fits as a whole or not at all. Nil where everything fitted.
+	// Misfits are the members whose value didn't fit their field in Data, in the body's order:
+	// "passKind", or "additionalInformation.registrationSource.tags" for one in an object. The
+	// field stayed empty. An array fits as a whole or not at all. Nil if everything fitted.
 	Misfits []string
-	// Raw is the body, byte for byte. It shares memory with what was passed in: who owns that must
-	// not change it while the event is in use.
+	// Raw is the body, byte for byte. It is the slice that was passed to ParseEvent, not a copy:
+	// don't change it while the event is in use.
 	Raw []byte
 
 	signedName EventName
@@ -57,14 +59,19 @@ type Event struct {
 // disagree about which of two equal names counts.) Use errors.Is.
 var ErrInvalidPayload = errors.New("walletcrew: the body is not a valid JSON object")
 
-// ParseEvent decodes a delivery's body; it verifies nothing. Name decides which type Data gets: see [EventName.Known] for
-// the spellings of one name. A name that this version doesn't know stays as given, and makes an *[UnknownEvent], never an error. The one
-// error is [ErrInvalidPayload].
+// ParseEvent decodes a delivery's body; it verifies nothing. Name decides the type of Data; [EventName.Known] lists the spellings of one
+// name. With a name that this version doesn't know, Name stays as given and Data is an [*UnknownEvent]; that is no error. The only error is
+// [ErrInvalidPayload].
 //
-// No member but "__id" is documented by the platform; the payload types hold what its other integrations carry. So values are read
-// for what they say: in a string field a number or a boolean is its text, in an integer field "3" and 3.0 are 3, null is empty, and
-// [] is an empty object, as PHP writes it. Any other value leaves its field empty and stands in [Event.Misfits]; [Event.Members] has
-// it.
+// The platform documents no member but "__id". The fields of the payload types come from its other integrations, so values are read
+// leniently:
+//
+//   - In a string field, a number or a boolean is its text.
+//   - In an integer field, "3" and 3.0 are 3.
+//   - null is empty.
+//   - [] for an object is an empty object, as PHP writes it.
+//
+// Any other value leaves its field empty and is named in Event.Misfits. [Event.Members] has the value.
 //
 // Half a surrogate pair, such as the escape \ud83d alone, becomes U+FFFD. A byte order mark before the object is skipped.
 func ParseEvent(name EventName, body []byte) (*Event, error) {
@@ -76,11 +83,12 @@ func ParseEvent(name EventName, body []byte) (*Event, error) {
 	return e, nil
 }
 
-// Decode decodes the body into your own type, as [encoding/json.Unmarshal] does, which takes member names in any case; Data is made
-// of names as they are documented. It decodes anew at each call. The error's text holds nothing of the body; errors.As finds
-// encoding/json's own, which may.
+// Decode decodes the body into your own type, as encoding/json.Unmarshal does. Like that, it ignores the case of member names, while Data
+// takes them only as they are documented. It decodes anew at each call. The error's text holds nothing of the body. The error of
+// encoding/json, which errors.As finds in it, may.
 //
-// A type of this package, such as a [Pass] of any pass event, is read as Data is: leniently, and what doesn't fit stays empty.
+// A type of this package, such as a [Pass] for any pass event, is read as leniently as Data is: a field whose value doesn't fit stays
+// empty.
 func (e *Event) Decode(v any) error {
 	if payload, ok := payloadInto(v); ok {
 		read := Event{Name: e.Name, Raw: e.Raw}
@@ -110,8 +118,8 @@ func (d *decodingError) Error() string {
 
 func (d *decodingError) Unwrap() error { return d.err }
 
-// Members returns every member of the body as it came. The map is made anew at each call and is yours, its values are parts of
-// Raw. It is nil where Raw isn't a JSON object, which an event from [ParseEvent] can't be.
+// Members returns every member of the body as it came. Each call makes a new map, which is yours. Its values are parts of Raw. It is nil if
+// Raw isn't a JSON object; an event from ParseEvent always has one.
 func (e *Event) Members() map[string]json.RawMessage {
 	all := Event{Raw: e.Raw}
 	if all.decode(unknownEvent) != nil {
@@ -120,8 +128,7 @@ func (e *Event) Members() map[string]json.RawMessage {
 	return all.Data.(*UnknownEvent).Members
 }
 
-// Metadata returns the members whose name begins with "__", as [Event.Members] does. Which there are besides "__id" isn't
-// documented.
+// Metadata is [Event.Members] without the members whose name doesn't begin with "__". Only "__id" is documented.
 func (e *Event) Metadata() map[string]json.RawMessage {
 	members := e.Members()
 	for name := range members {
@@ -132,12 +139,12 @@ func (e *Event) Metadata() map[string]json.RawMessage {
 	return members
 }
 
-// SignedName returns how the body itself, which is signed, names the event: the member "__eventName" if it is a known
-// event, in its documented spelling, else "". That member isn't documented, so anything else in it is ignored; the event name header
-// isn't signed.
+// SignedName returns the event name in the signed body, since the name in the header isn't signed. It is the member "__eventName" if that
+// is a known event, in its documented spelling, else "". That member isn't documented, so any other value is ignored.
 func (e *Event) SignedName() EventName { return e.signedName }
 
-// Pass returns what every pass event carries, a part of Data; nil if Data is that of another event or an *UnknownEvent.
+// Pass returns the fields that all pass events have in common, as a part of Data. It is nil if Data is the payload of another event or an
+// *UnknownEvent.
 func (e *Event) Pass() *Pass {
 	if p, ok := e.Data.(interface{ pass() *Pass }); ok {
 		return p.pass()
@@ -182,8 +189,8 @@ var (
 	anyPass      = payloadOf[Pass]("")
 )
 
-// Pass is what every pass event carries, as far as known: the names come from the platform's other integrations. A field is
-// empty where the body has no such member, null, or a value that doesn't fit ([Event.Misfits]).
+// Pass holds the fields that all pass events have in common, as far as known: the names come from the platform's other integrations. A
+// field is empty if the body has no such member, or null, or a value that doesn't fit (Event.Misfits).
 type Pass struct {
 	PassID      string `json:"passId,omitzero"`
 	PassType    string `json:"passType,omitzero"`    // the template
@@ -219,20 +226,20 @@ type PassUninstalled struct {
 	AdditionalInformation *AdditionalInformation `json:"additionalInformation,omitzero"`
 }
 
-// CustomerUpserted is the payload of "Customer:Upserted". No member of it is documented: Members holds all that came, those
-// whose name begins with "__" too. [Event.Decode] turns it into your own type.
+// CustomerUpserted is the payload of "Customer:Upserted". No member of it is documented, so Members holds all of them, also those whose
+// name begins with "__". [Event.Decode] decodes the event into your own type.
 type CustomerUpserted struct {
 	Members map[string]json.RawMessage
 }
 
-// RedirectRedirected is the payload of "Redirect:Redirected" (a QR code or link was followed). No member of it is documented:
-// Members holds all that came, those whose name begins with "__" too. [Event.Decode] turns it into your own type.
+// RedirectRedirected is the payload of "Redirect:Redirected" (a QR code or link was followed). No member of it is documented, so Members
+// holds all of them, also those whose name begins with "__". [Event.Decode] decodes the event into your own type.
 type RedirectRedirected struct {
 	Members map[string]json.RawMessage
 }
 
-// UnknownEvent is the payload of an event whose name this version doesn't know, or whose passId doesn't fit ([Event.DataErr] says
-// so). Members holds all that came.
+// UnknownEvent is the payload of an event whose name this version doesn't know, or whose passId doesn't fit; in that case, Event.DataErr
+// isn't nil. Members holds all members of the body.
 type UnknownEvent struct {
 	Members map[string]json.RawMessage
 }
@@ -241,12 +248,13 @@ type UnknownEvent struct {
 type Device struct {
 	// Platform is "apple" or "google", or whatever string came; "" where the member isn't a string.
 	Platform string
-	// Raw is the member as it came, which may be an object; nil where there was none. It is a part
-	// of Event.Raw.
+	// Raw is the member as it came; it may be an object. Nil if there was none. It shares memory
+	// with Event.Raw.
 	Raw json.RawMessage
 }
 
-// AdditionalInformation says how a pass came to be installed. Names from the platform's other integrations.
+// AdditionalInformation says how a pass came to be installed. Its names come from the platform's other integrations, not from the
+// documentation of webhooks.
 type AdditionalInformation struct {
 	RegistrationInformation RegistrationInformation `json:"registrationInformation,omitzero"`
 	RegistrationSource      RegistrationSource      `json:"registrationSource,omitzero"`
@@ -270,8 +278,8 @@ type RegistrationSource struct {
 // number is lost (null is "null").
 type Values map[string]string
 
-// NameOf returns the name of the event whose payload type v is or points to, "" if it is none. NameOf(PassInstalled{}) is
-// "Pass:Installed".
+// NameOf returns the name of the event that v, or the value that v points to, is the payload of: NameOf(PassInstalled{}) is
+// "Pass:Installed". It is "" if v is no payload.
 func NameOf(v any) EventName {
 	t := reflect.TypeOf(v)
 	if t != nil && t.Kind() == reflect.Pointer {
@@ -285,7 +293,7 @@ func NameOf(v any) EventName {
 	return ""
 }
 
-// Category returns what stands before the first ':' or '.': "Pass" of "Pass:Installed". "" where there is no separator.
+// Category returns the part before the first ':' or '.', such as "Pass" of "Pass:Installed". It is "" if there is no separator.
 func (n EventName) Category() string {
 	if i := strings.IndexAny(string(n), ":."); i >= 0 {
 		return string(n[:i])
@@ -293,8 +301,8 @@ func (n EventName) Category() string {
 	return ""
 }
 
-// Known reports whether this version knows the event: whether it is one of [Events], in whatever spelling. Two names are one event if
-// they differ only in the case of ASCII letters, and in '.' for ':'.
+// Known reports whether this version knows the event: whether it is one of [Events], in any spelling. Two names are the same event if they
+// differ only in the case of ASCII letters, or in '.' instead of ':'.
 func (n EventName) Known() bool { return n.payload().name != "" }
 
 // Events returns the known events, in the order of the platform's documentation. The slice is yours.

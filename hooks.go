@@ -7,9 +7,11 @@ import (
 	"slices"
 )
 
-// WithCallHook has hook called at the start of each call of the client, and what it returns at the call's end: for traces and metrics.
-// One call is all of its attempts; a method such as Ensure makes several. The attempts run under the context that hook returns, which must
-// come from ctx. Path is that of the URL, escaped, without a query and with the ids in it. At the end, err is the call's error, or nil.
+// WithCallHook is for traces and metrics. The client calls hook at the start of each call to the API, and the function that hook returned
+// at the end, with the call's error or nil. All attempts of a call are one call. A method such as Ensure makes several calls.
+//
+// The attempts run under the context that hook returns; derive it from ctx. Path is the URL's path, escaped, with the ids in it and without
+// a query.
 //
 // Hook must be safe for concurrent use and must not panic. Several hooks are nested, the first one outermost. A nil hook is an error.
 func WithCallHook(hook func(ctx context.Context, method, path string) (context.Context, func(err error))) Option {
@@ -39,9 +41,9 @@ func (c *Client) begin(ctx context.Context, method, path string) (context.Contex
 	}
 }
 
-// WithTransport has each attempt sent by wrap(base), where base is what would send it otherwise: the client's own transport, or that of
-// [WithHTTPClient]. It is for traces and metrics of attempts, such as otelhttp.NewTransport. What wrap returns sees the API key in the
-// request's header, and must not log it. A nil wrap is an error, and so is one that returns nil.
+// WithTransport sends each attempt through the transport that wrap returns, for traces and metrics of attempts: wrap may be
+// otelhttp.NewTransport. Base is the client's own transport, or that of [WithHTTPClient]. The transport sees the API key in the request's
+// header, and must not log it. A nil wrap is an error, and so is one that returns nil.
 func WithTransport(wrap func(base http.RoundTripper) http.RoundTripper) Option {
 	return func(c *Client) error {
 		if wrap == nil {

@@ -38,8 +38,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	return json.Marshal(keptEvent{e.Name, e.TenantID, e.ReceivedAt, &body})
 }
 
-// UnmarshalJSON reads what MarshalJSON writes, and decodes the body as [ParseEvent] does: [ErrInvalidPayload] if that can't. Null
-// changes nothing.
+// UnmarshalJSON reads what MarshalJSON writes, and decodes the body as [ParseEvent] does, with its error [ErrInvalidPayload]. Null changes
+// nothing.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return nil
@@ -70,8 +70,8 @@ func (e Event) LogValue() slog.Value {
 	)
 }
 
-// Format writes the name, id, tenant and size, whatever the verb. Fmt doesn't call it where an unexported field of your struct holds
-// the Event: there it prints the bytes, and for a pointer too, if the verb is one that pointers don't have, such as %s.
+// Format writes the name, id, tenant and size, whatever the verb. Package fmt doesn't call it for an Event in an unexported field of your
+// struct. There it prints the bytes. It does so for a pointer, too, if the verb isn't one for pointers, such as %s.
 func (e Event) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "walletcrew.Event(name %q, id %q, tenant %q, %d bytes)", clip(string(e.Name)), clip(e.ID), clip(e.TenantID), len(e.Raw))
 }

@@ -68,14 +68,17 @@ func (s *WebhooksService) page(ctx context.Context, opts *ListOptions) (*listPag
 	return list, nil
 }
 
-// All goes through the webhooks of all pages, each once, in the platform's order, asking for a page when the loop gets there. An error
-// is yielded once, with a nil webhook, and ends it. Opts may be nil.
+// All goes through the webhooks of all pages, each once, in the platform's order. It asks for a page when the loop gets there. An error
+// comes once, with a nil webhook, and ends the loop. Opts may be nil.
 //
-// How the platform pages isn't documented, so All stops where following the pages leads nowhere, and logs a warning (see
-// [WithLogger]). If it came to a page that it had read before by the same token, it has read what there is, and that is no error. It
-// is an error that is [ErrListIncomplete] if pages that weren't asked for before bring only known webhooks (the platform ignores the
-// token), if the platform refuses the token (400, 404, 414, 422), after 100 pages in a row without anything new, and after 10,000
-// pages, 200,000 webhooks or 100 MiB. What was yielded before it counts.
+// How the platform pages isn't documented. So All stops if the next page leads nowhere, and logs a warning (see [WithLogger]). If it has
+// read that page before, by the same token, the list was read to its end, and there is no error. Otherwise the error is [ErrListIncomplete]
+// (errors.Is), and the webhooks that came before it are real:
+//
+//   - New pages bring only known webhooks: the platform ignores the token.
+//   - The platform refuses the token (400, 404, 414, 422).
+//   - 100 pages in a row bring nothing new.
+//   - The list is over 10,000 pages, 200,000 webhooks or 100 MiB.
 func (s *WebhooksService) All(ctx context.Context, opts *ListOptions) iter.Seq2[*Webhook, error] {
 	return func(yield func(*Webhook, error) bool) { (&listWalk{service: s, ctx: ctx}).run(opts, yield) }
 }

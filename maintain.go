@@ -26,8 +26,8 @@ const (
 // wait is longer by a random part, up to half of it, so that replicas don't ask together. If the API asked for a longer wait with
 // Retry-After, Maintain keeps to it, up to an hour. One Ensure has 5 minutes.
 //
-// So a webhook that somebody deletes comes back, with another id and another secret: verifier.FromAPI finds that secret by itself. What
-// somebody changes is changed back, except what spec leaves open. A webhook that was switched off stays so, unless spec.Enabled is
+// So a webhook that somebody deletes comes back, with another id and another secret; verifier.FromAPI finds that secret by itself. A change
+// that somebody makes is undone, unless spec leaves that member open. A webhook that was switched off stays off, unless spec.Enabled is
 // new(true). To stop deliveries on purpose, switch the webhook off and leave spec.Enabled nil; don't delete it.
 //
 // Report is called after each Ensure, on the goroutine of Maintain, with what Ensure returned: exactly one of the two is nil. An

@@ -19,8 +19,8 @@ type Option func(*Client) error
 // WithAPIKey authenticates with the header X-API-KEY. A key belongs to one tenant; reading webhooks takes the scope
 // Webhook.Read, changing them Webhook.Write. An empty key is an error, so that a variable that isn't set is noticed at start.
 //
-// Errors and logs never show the key: where a server or a transport repeats it, they say "[redacted]" instead. A key under 8
-// characters isn't searched for, since it would garble every message.
+// Errors and logs never show the key: if a server or a transport repeats it, they say "[redacted]" instead. A key under 8 characters isn't
+// replaced, since that would garble every message.
 func WithAPIKey(key string) Option {
 	return func(c *Client) error {
 		if key == "" {
@@ -37,16 +37,16 @@ func WithAPIKey(key string) Option {
 	}
 }
 
-// WithHTTPClient sends through hc: its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy are kept,
-// and hc itself isn't changed. For OAuth 2, pass what golang.org/x/oauth2 makes and leave out WithAPIKey. A nil hc is an error.
+// WithHTTPClient sends through hc, with its transport (proxies, OAuth 2, tracing), timeout, cookie jar and redirect policy. Hc itself isn't
+// changed. For OAuth 2, pass a client made by golang.org/x/oauth2 and leave out [WithAPIKey]. A nil hc is an error.
 //
-// Without this option, or where hc has no Transport, all clients share one transport: http.DefaultTransport with its settings at
-// the first request, and with limits that notice a dead connection within 3 seconds (HTTP/2) or 15 (HTTP/1). If a program
-// replaces http.DefaultTransport, that is used instead. Without this option, each attempt has 30 seconds.
+// Without this option, each attempt has 30 seconds. Without it, or if hc has no Transport, all clients share one transport. It is a copy of
+// [http.DefaultTransport], with its settings at the first request, and notices a dead connection within 3 seconds (HTTP/2) or 15 (HTTP/1).
+// If your program replaces http.DefaultTransport, the clients use the replacement.
 //
-// A transport of yours keeps its own limits. After an attempt that timed out, its idle connections are closed, so that the
-// next attempt dials. That can't close a dead HTTP/2 connection on which other calls are waiting, so set its HTTP2.SendPingTimeout
-// and PingTimeout.
+// A transport of yours keeps its own limits. After an attempt that timed out, its idle connections are closed, so that the next attempt
+// dials. That can't close a dead HTTP/2 connection on which other calls are waiting. So set HTTP2.SendPingTimeout and HTTP2.PingTimeout of
+// your transport.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *Client) error {
 		if hc == nil {
@@ -57,8 +57,8 @@ func WithHTTPClient(hc *http.Client) Option {
 	}
 }
 
-// WithBaseURL calls another server than [ProductionURL], such as [StagingURL]. It must be https; http is taken for loopback
-// hosts only. A path before the API's, as a gateway has it, is kept; "/api" itself is not part of it.
+// WithBaseURL calls another server than [ProductionURL], such as [StagingURL]. It must be https, or http for a loopback host. It may have a
+// path, such as a gateway's, but without "/api".
 func WithBaseURL(rawURL string) Option {
 	return func(c *Client) error {
 		u, err := url.Parse(rawURL)
@@ -125,8 +125,8 @@ func WithRetries(max int, minWait, maxWait time.Duration) Option {
 }
 
 // WithLogger logs each attempt and each wait at debug level. At warn level it logs a list that isn't paged as expected (see
-// [WebhooksService.All]) and each of an [EnsureResult]'s Warnings. [WebhooksService.Maintain] without a function logs what it did, too.
-// Never the key, a secret or a body. Nil logs nothing, as does leaving the option out.
+// [WebhooksService.All]) and each of an [EnsureResult]'s Warnings. [WebhooksService.Maintain] without a function logs what it did, too. It
+// never logs the key, a secret or a body. Without this option, or with nil, nothing is logged.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *Client) error {
 		if l != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/internal/endpoint"
 )
 
-// A Rotation is a webhook on its way to a new secret; see [WebhooksService.Rotate].
+// A Rotation is the replacement of a webhook's secret; see [WebhooksService.Rotate].
 type Rotation struct {
 	// Old and New are the predecessor and the successor as they were when Rotate returned.
 	Old, New *Webhook
@@ -16,21 +16,24 @@ type Rotation struct {
 	service *WebhooksService
 }
 
-// Rotate replaces a webhook's secret without losing a delivery. The API can't change a secret, so it creates a successor: the
-// same endpoint, events and description, but disabled, so that nothing is signed with a secret that the receivers don't have
-// yet. Give them [Rotation.Secrets], then call [Rotation.Finish].
+// Rotate replaces a webhook's secret without losing a delivery. The API can't change a secret, so Rotate creates a successor with the same
+// endpoint, events and description. The successor is disabled, so that nothing is signed with a secret that the receivers don't have yet.
+// Give the receivers [Rotation.Secrets], then call [Rotation.Finish].
 //
-// A process that dies after Rotate leaves the predecessor at work and a disabled webhook on the same endpoint. It does no harm:
-// [WebhooksService.Ensure] keeps to the enabled one and names the other in Duplicates, and a receiver with verifier.FromAPI
-// knows both secrets. [WebhooksService.FinishRotation] with the two ids finishes it; deleting the disabled one gives it up.
-// Calling Rotate again makes another successor.
+// If the process dies after Rotate, the predecessor goes on, and there is a disabled webhook on the same endpoint. That does no harm:
+// [WebhooksService.Ensure] keeps to the enabled one and names the other in Duplicates, and a receiver with verifier.FromAPI knows both
+// secrets. To finish the rotation, call [WebhooksService.FinishRotation] with the two ids. To give it up, delete the disabled webhook.
+// Another Rotate makes another successor.
 //
-// That a second webhook on one endpoint is allowed isn't documented. So Rotate lists the webhooks first, and takes nothing for a
-// successor but a webhook that wasn't there before, with the predecessor's endpoint and another secret. If the platform answers with one
-// that was there, Rotate puts back what the create changed on it, and returns an error. If the create switched the predecessor off, Rotate
-// switches it on again. It deletes nothing but a successor that the platform enabled at once.
+// It isn't documented that two webhooks may have the same endpoint. So Rotate lists the webhooks first. The successor must be a webhook
+// that didn't exist before, with the predecessor's endpoint and another secret.
 //
-// An error that is [ErrOutcomeUnknown] may have left a disabled successor, too.
+//   - If the platform answers with a webhook that existed before, Rotate undoes the change that the create made to it, and returns an
+//     error.
+//   - If the create disabled the predecessor, Rotate enables it again.
+//   - If the platform enabled the successor at once, Rotate deletes it. It deletes nothing else.
+//
+// After an error that is [ErrOutcomeUnknown], there may be a disabled successor, too.
 func (s *WebhooksService) Rotate(ctx context.Context, id string) (*Rotation, error) {
 	predecessor, err := s.Get(ctx, id)
 	if err != nil {
@@ -138,12 +141,12 @@ func (s *WebhooksService) checkSuccessor(ctx context.Context, predecessor, succe
 // Secrets returns what the receivers must accept until Finish has returned: the old secret and the new.
 func (r *Rotation) Secrets() []Secret { return []Secret{r.Old.SignatureSecret, r.New.SignatureSecret} }
 
-// Finish enables the successor if the predecessor is enabled, and then deletes the predecessor. Between the two, events may
-// come twice, once signed with each secret. It may be called again after an error, and goes on where it stopped. If somebody else
-// has deleted the predecessor, the successor is enabled if the predecessor was when Rotate returned.
+// Finish enables the successor if the predecessor is enabled, and then deletes the predecessor. Between the two, events may come twice,
+// once signed with each secret. After an error you may call it again; it goes on where it stopped. If somebody else has deleted the
+// predecessor, Finish goes by whether the predecessor was enabled when Rotate returned.
 //
-// Finish returns nil only if the list of webhooks has the successor and not the predecessor, since a proxy or a firewall may have
-// answered in the API's place. Where the list can't be read to its end ([ErrListIncomplete]), an answer like the API's is enough.
+// A proxy or a firewall may have answered instead of the API. So Finish returns nil only if the list of webhooks has the successor and not
+// the predecessor. If the list can't be read to its end ([ErrListIncomplete]), an answer like the API's is enough.
 func (r *Rotation) Finish(ctx context.Context) error {
 	if r.service == nil || r.Old == nil || r.New == nil {
 		return errors.New("walletcrew: the Rotation isn't one that Rotate returned: use FinishRotation with the two webhooks' ids")
@@ -151,11 +154,17 @@ func (r *Rotation) Finish(ctx context.Context) error {
 	return r.service.finish(ctx, r.Old.ID, r.New.ID, r.Old)
 }
 
-// FinishRotation is [Rotation.Finish] for a process that starts anew: it reads both webhooks first. Where the predecessor is gone
-// and the successor is enabled, the rotation was finished before. Where the predecessor is gone and the successor is disabled,
-// nobody can tell whether it should be: that is an error, and Patch enables it. Two ids that aren't of one endpoint are a
-// [ValidationError], and so are two with one secret, and an old webhook that is disabled and a new one that is enabled: the ids are
-// swapped.
+// FinishRotation is [Rotation.Finish] for a process that has only the ids, such as one that was started anew. It reads both webhooks first.
+//
+// If the predecessor is gone and the successor is enabled, the rotation was finished before, and FinishRotation returns nil. If the
+// predecessor is gone and the successor is disabled, nobody can tell whether it should be enabled. That is an error;
+// [WebhooksService.Patch] enables it.
+//
+// It is a [ValidationError] if
+//
+//   - the webhooks have different endpoints
+//   - the webhooks have the same secret
+//   - the old one is disabled and the new one enabled: the ids are swapped
 func (s *WebhooksService) FinishRotation(ctx context.Context, oldID, newID string) error {
 	return s.finish(ctx, oldID, newID, nil)
 }

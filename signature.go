@@ -14,8 +14,8 @@ import (
 	"sync"
 )
 
-// The headers of a delivery (platform documentation, webhook guide). Header names ignore case; these are the canonical
-// forms of net/http. Only the body is signed: what the other two headers say is unsigned.
+// The headers of a delivery (platform documentation, webhook guide). Header names ignore case; these are the canonical forms of net/http.
+// The signature covers only the body, not the event name and the tenant in the other two headers.
 const (
 	HeaderSignature = "X-Neostore-Signature"
 	HeaderEventName = "X-Neostore-Eventname"
@@ -40,15 +40,16 @@ const redacted = "[redacted]"
 // errRedacted: everybody knows this secret.
 var errRedacted = fmt.Errorf(`%w: what reads "[redacted]" was written by something that hides secrets, and is lost`, ErrNoSecret)
 
-// A Secret is a webhook's signatureSecret. It prints as "[redacted]" through fmt (every verb), log/slog and JSON, alone or
-// inside other values; string(s) is the value. "[redacted]" itself is no secret, whether it is read back or comes from a variable:
-// nothing is ever verified with one that went through a log or a dump.
+// A Secret is a webhook's signatureSecret. It prints as "[redacted]" through fmt (every verb), log/slog and JSON, alone or inside other
+// values; string(s) is the value. The text "[redacted]" itself is refused as a secret. So a secret that was read back from a log or a dump
+// never verifies anything.
 //
-// Go can't hide it everywhere: where no method is called, a Secret shows. Don't bring one there:
+// Go can't hide a Secret where it calls none of its methods. Don't put one there:
 //
-//   - fmt prints unexported fields of a struct as they are. It does the same with a struct of yours that it reaches through a pointer
-//     within another value, if the verb is one that pointers don't have, such as %s; and with %p and %w, which aren't for values like
-//     this (go vet reports both).
+//   - Package fmt prints unexported fields of a struct as they are.
+//   - If a pointer within another value points to a struct of yours, fmt prints that as it is, too, if the verb isn't one for pointers,
+//     such as %s.
+//   - The verbs %p and %w print a Secret. They aren't for such values, and go vet reports both.
 //   - encoding/json writes the keys of a map as they are.
 //   - The builtins print and println write it, though panic doesn't.
 //   - Libraries that look at values by reflection write it: the diffs of testify's assert.Equal, spew, go-cmp.
@@ -69,7 +70,7 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText writes "[redacted]"; encoding/json and most other encoders use it.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// GobEncode returns an error: gob writes bytes to be read back, and would write the secret itself, or lose it.
+// GobEncode always returns an error, since gob would write the secret itself, or lose it.
 func (Secret) GobEncode() ([]byte, error) { return nil, errGob }
 
 var errGob = errors.New("walletcrew: a Secret can't be written by encoding/gob: keep it where secrets are kept, and write string(secret) there")
@@ -159,7 +160,7 @@ func (sig Signature) Verify(body []byte, secrets ...Secret) error {
 	return ErrSignatureMismatch
 }
 
-// A Signature is what the signature header carries: the 32 bytes of an HMAC-SHA256.
+// A Signature is the value of the signature header: the 32 bytes of an HMAC-SHA256.
 type Signature [sha256.Size]byte
 
 const (
@@ -169,7 +170,7 @@ const (
 	textLen   = (8*hexLen + 5) / 6      // of base64 of the hexadecimal text, likewise
 )
 
-// ParseSignature reads the header's value; [VerifySignature] says in which forms. The errors are [ErrMissingSignature] and
+// ParseSignature reads the header's value. [VerifySignature] lists the forms. The errors are [ErrMissingSignature] and
 // [ErrMalformedSignature]. It allocates nothing.
 func ParseSignature(header string) (Signature, error) {
 	if sig, ok := parseHex(header); ok {
@@ -292,14 +293,14 @@ var (
 	rawURL = base64.RawURLEncoding.Strict()
 )
 
-// A Key is a [Secret] made ready to verify many signatures: what HMAC derives from the secret alone is computed once. It is
-// safe for concurrent use. The zero value matches nothing.
+// A Key is a [Secret] prepared to verify many signatures: the part of HMAC that depends only on the secret is computed once. It is safe for
+// concurrent use. The zero value matches nothing.
 type Key struct {
 	pool func() *sync.Pool // of hash.Hash; a function, so that fmt can't print what is in them
 }
 
-// NewKey prepares a secret. An empty one, or "[redacted]", is [ErrNoSecret], as is one under 14 bytes in a program that allows FIPS 140-3
-// only (GODEBUG=fips140=only).
+// NewKey prepares a secret. The error is [ErrNoSecret] if the secret is empty or "[redacted]", or if it is under 14 bytes in a program that
+// allows only FIPS 140-3 (GODEBUG=fips140=only).
 func NewKey(secret Secret) (*Key, error) {
 	if err := secret.check(); err != nil {
 		return nil, err

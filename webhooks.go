@@ -20,7 +20,7 @@ type WebhooksService struct {
 	made   *madeWebhooks
 }
 
-// A Webhook is a subscription as the platform has it: to which endpoint it sends which events, signed with which secret.
+// A Webhook is a subscription as the platform has it: the endpoint, the events that are sent to it, and the secret that signs them.
 type Webhook struct {
 	ID              string      `json:"id"` // assigned by the platform
 	Description     string      `json:"description"`
@@ -46,7 +46,7 @@ func formatFields(f fmt.State, verb rune, v any) {
 	_, _ = fmt.Fprintf(f, format, v)
 }
 
-// A WebhookSpec says what a webhook shall look like; see [WebhooksService.Create] and [WebhooksService.Ensure].
+// A WebhookSpec describes the webhook that you want; see [WebhooksService.Create] and [WebhooksService.Ensure].
 type WebhookSpec struct {
 	// Endpoint is the URL that deliveries are sent to: absolute, https (http for loopback hosts
 	// only), without credentials and fragment.
@@ -61,7 +61,7 @@ type WebhookSpec struct {
 	Enabled *bool
 }
 
-// A WebhookPatch says what to change; what is nil stays as it is.
+// A WebhookPatch holds the members to change. A nil field changes nothing.
 type WebhookPatch struct {
 	Endpoint    *string
 	Events      []EventName
@@ -69,9 +69,9 @@ type WebhookPatch struct {
 	Enabled     *bool
 }
 
-// ListOptions choose what [WebhooksService.List] returns; nil chooses all. None is documented for webhooks: PageIndex and
-// PageSize are how the platform pages elsewhere, and how a continuation token is sent back is our inference. The platform may
-// ignore them.
+// ListOptions choose the webhooks that [WebhooksService.List] returns; nil chooses all. No option is documented for webhooks, and the
+// platform may ignore them. PageIndex and PageSize are documented for other resources. The parameter for a continuation token is our
+// inference.
 type ListOptions struct {
 	PageIndex         int    `url:"pageIndex,omitempty"`
 	PageSize          int    `url:"pageSize,omitempty"`
@@ -99,8 +99,9 @@ type wireWebhook struct {
 	Enabled     *bool           `json:"enabled,omitempty"`
 }
 
-// Create makes a new webhook and returns it with its id and its secret. Nothing keeps two webhooks from having one endpoint,
-// and there is no idempotency key: after an error that is [ErrOutcomeUnknown], look before you create again. Ensure does.
+// Create makes a new webhook and returns it with its id and its secret. Two webhooks may have the same endpoint, and the API has no
+// idempotency key. So after an error that is [ErrOutcomeUnknown], look whether the webhook exists before you create it again.
+// [WebhooksService.Ensure] does.
 func (s *WebhooksService) Create(ctx context.Context, spec WebhookSpec) (*Webhook, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
@@ -120,8 +121,8 @@ func (s *WebhooksService) create(ctx context.Context, spec WebhookSpec) (*Webhoo
 	return s.exchange(ctx, http.MethodPost, "webhooks", "", body)
 }
 
-// Get returns one webhook. One that doesn't exist is [ErrNotFound]. A 404 that isn't JSON, or comes after a redirect, may be a
-// proxy's or a firewall's: then Get lists the webhooks, and the error is ErrNotFound only if the list doesn't have this one.
+// Get returns one webhook. The error is [ErrNotFound] if it doesn't exist. A 404 that isn't JSON, or that comes after a redirect, may be a
+// proxy's or a firewall's. Then Get lists the webhooks, and the error is ErrNotFound only if this one isn't in the list.
 func (s *WebhooksService) Get(ctx context.Context, id string) (*Webhook, error) {
 	path, err := webhookPath(id)
 	if err != nil {
@@ -134,9 +135,11 @@ func (s *WebhooksService) Get(ctx context.Context, id string) (*Webhook, error) 
 	return w, nil
 }
 
-// Patch changes what is set in patch and returns the webhook as it now is; where the platform's answer doesn't say, it asks. If the
-// answer isn't like the API's (a page of HTML, or one that a redirect led to), and the webhook isn't as the patch says, that is an
-// error. A webhook that doesn't exist is [ErrNotFound], as for Get. A patch that sets nothing is a [ValidationError].
+// Patch changes the members that are set in patch, and returns the webhook as it is then. If the platform's answer doesn't have the
+// webhook, Patch asks for it. It is an error if the answer isn't like the API's, such as a page of HTML or one after a redirect, and the
+// webhook isn't as the patch says.
+//
+// The error is [ErrNotFound] if the webhook doesn't exist, as for [WebhooksService.Get]. A patch that sets nothing is a [ValidationError].
 func (s *WebhooksService) Patch(ctx context.Context, id string, patch WebhookPatch) (*Webhook, error) {
 	if err := patch.check(); err != nil {
 		return nil, err
@@ -193,11 +196,17 @@ func (p *WebhookPatch) holds(w *Webhook) bool {
 		(p.Enabled == nil || *p.Enabled == w.Enabled)
 }
 
-// Delete removes a webhook: no further deliveries are made for it. One that doesn't exist is [ErrNotFound], as for Get.
+// Delete removes a webhook; no further deliveries are made for it. The error is [ErrNotFound] if it doesn't exist, as for
+// [WebhooksService.Get].
 //
-// An answer like the API's is taken at its word: 204, or 200 with JSON or nothing, without a redirect. After any other success, such
-// as a login page, Delete lists the webhooks. So it does after a 404 if an attempt before, whose answer was lost, may have deleted the
-// webhook. If the list doesn't have it, that is a success; if it does, or can't be had, an error that isn't ErrNotFound.
+// Delete trusts an answer like the API's: 204, or 200 with JSON or without a body, and no redirect. In two cases it lists the webhooks to
+// be sure:
+//
+//   - after any other success, such as a login page
+//   - after a 404, if the answer to an earlier attempt was lost, since that may have deleted the webhook
+//
+// If the list doesn't have the webhook, Delete returns nil. If the list has it, or can't be read, Delete returns an error that isn't
+// ErrNotFound.
 func (s *WebhooksService) Delete(ctx context.Context, id string) error {
 	path, err := webhookPath(id)
 	if err != nil {
