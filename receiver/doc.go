@@ -1,5 +1,5 @@
-// Package receiver receives the webhooks of The Wallet Crew: it calls your function for each event that the package verifier finds to
-// be the platform's. With a [Deduper] it calls it once.
+// Package receiver receives the webhooks of The Wallet Crew. It verifies each delivery with the package verifier, and calls your function
+// for the event. With a [Deduper], it calls the function once for each event.
 //
 //	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
 //	if err != nil {
@@ -16,8 +16,8 @@
 // function for the event of its payload type, [OnName] for any name or pattern with your own type, and [Mux.HandleFunc] with the event
 // as it is.
 //
-// The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function
-// that returns nil acknowledges the event. If it returns an error, the platform delivers the event again; [Discard] is the exception.
+// The platform waits 30 seconds for a 2xx, and delivers at least once: duplicates and any order are to be expected. A function that returns
+// nil acknowledges the event. If it returns an error, the platform delivers the event again; [Discard] makes an exception.
 //
 // An event that the [Mux] has no function for is [Ignored]. Subscribe the webhook to [Mux.Patterns], and none will come. [Mux.Use] adds
 // middleware.

@@ -18,10 +18,9 @@ type headersKey struct{}
 // trace. The publishers of the adapters send [Headers] along, and their workers call your function with a context that has them
 // again. So a middleware on each side is enough, whatever carries the event.
 //
-// It adds to the headers that ctx has, and replaces those of the same name. Names are compared in lower case. At most 16 headers
-// are kept. A header is left out if it isn't fit for every carrier: a name has 1 to 64 ASCII letters, digits, '-' and '_', a
-// value at most 4,096 bytes of printable ASCII. The headers of an HTTP request are never among them, because a stranger has
-// written those.
+// It adds to the headers that ctx has, and replaces those of the same name. Names are compared in lower case. At most 16 headers are kept.
+// A header is left out if it isn't fit for every carrier: a name has 1 to 64 ASCII letters, digits, '-' and '_', a value at most 4,096
+// bytes of printable ASCII. The headers of an HTTP request are never among them, because anybody may have written those.
 func WithHeaders(ctx context.Context, headers map[string]string) context.Context {
 	all := maps.Clone(Headers(ctx))
 	if all == nil {

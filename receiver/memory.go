@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// NewMemoryDeduper returns a Deduper for one process. It remembers what was done for ttl, and at most capacity events: it is
-// exact up to there, and then forgets what was done first. What is being handled now is never forgotten; if that alone fills it,
-// Claim fails. 0 means 65,536 events and 24 hours; a negative number panics, as does a ttl under 1 ms.
+// NewMemoryDeduper returns a Deduper for one process. It remembers an event that is done for ttl. It remembers at most capacity events;
+// beyond that, it forgets the one that was done first. It never forgets an event that is being handled; if those alone fill it, Claim
+// fails. A capacity of 0 means 65,536 events, and a ttl of 0 means 24 hours. NewMemoryDeduper panics if either is negative, or if ttl is
+// under 1 ms.
 //
-// It takes at most 200 bytes an event, a little more while others wait for it, and no goroutine. It forgets all when the process
-// ends: after a restart, a duplicate of an event from before is handled again.
+// It takes at most 200 bytes for each event, and a little more while other deliveries wait for it. It has no goroutine. It forgets
+// everything when the process ends: after a restart, a duplicate of an earlier event is handled again.
 func NewMemoryDeduper(capacity int, ttl time.Duration) Deduper {
 	switch {
 	case capacity < 0 || ttl < 0:

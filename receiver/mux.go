@@ -15,12 +15,15 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// A Mux chooses a function for an event by its name; [Mux.Handle] is the [HandlerFunc] to give to [NewHandler]. One function
-// runs, that of the most specific pattern: the exact name, then the pattern with the most characters besides '*', so that
-// "Pass:*" comes before "*". Names are compared as [walletcrew.EventName.Matches] does. An event that no pattern matches is
-// [Ignored]: acknowledged and logged, but not remembered. Subscribe to [Mux.Patterns], and none will come.
+// A Mux chooses a function for an event by its name. Pass its [Mux.Handle] to [NewHandler].
 //
-// It is safe for concurrent use; functions are usually registered before the first event.
+// One function runs, that of the most specific pattern: the exact name, then the pattern with the most characters besides '*'. So "Pass:*"
+// comes before "*". Names are compared as by [walletcrew.EventName.Matches].
+//
+// An event that no pattern matches is [Ignored]: it is acknowledged and logged, but not remembered. Subscribe the webhook to
+// [Mux.Patterns], and no such event will come.
+//
+// A Mux is safe for concurrent use. Usually, all functions are registered before the first event.
 type Mux struct {
 	mu     sync.RWMutex
 	routes []*route                          // the most specific first
@@ -57,9 +60,11 @@ type routeFunc func(ctx context.Context, e *walletcrew.Event) (bool, error)
 // NewMux returns an empty Mux, as does new(Mux).
 func NewMux() *Mux { return new(Mux) }
 
-// HandleFunc registers the function for a pattern: a name, or one with '*' in it. It panics if the pattern is empty, is
-// registered already (also by [On] or [OnName], also in another spelling of the same), has white space or control characters, which no
-// subscription may have, or if h is nil.
+// HandleFunc registers the function for a pattern: a name, or one with '*' in it. It panics if h is nil, or if the pattern
+//
+//   - is empty
+//   - is registered already, by whichever function and in whichever spelling
+//   - has white space or control characters, which no subscription may have
 func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	if h == nil {
 		panic("receiver: Mux: the function for " + quote(pattern) + " is nil")
@@ -67,7 +72,7 @@ func (m *Mux) HandleFunc(pattern walletcrew.EventName, h HandlerFunc) {
 	m.register(pattern, func(ctx context.Context, e *walletcrew.Event) (bool, error) { return true, h(ctx, e) })
 }
 
-// HandleNames registers one function for several names or patterns, as HandleFunc does for each. It panics if there are none.
+// HandleNames calls [Mux.HandleFunc] for each of several names or patterns. It panics if there are none.
 func (m *Mux) HandleNames(h HandlerFunc, names ...walletcrew.EventName) {
 	if len(names) == 0 {
 		panic("receiver: Mux: HandleNames has no names")
@@ -117,8 +122,9 @@ func (m *Mux) setAround(at int, h HandlerFunc) {
 	m.around.Store(&around)
 }
 
-// Patterns returns each name and pattern that is registered, as it was spelled, in alphabetical order. As [walletcrew.WebhookSpec] Events
-// they subscribe to what the Mux has functions for, and to nothing else. The slice is yours; nil while nothing is registered.
+// Patterns returns the registered names and patterns, as they were spelled, in alphabetical order. Use them as the Events of a
+// [walletcrew.WebhookSpec]: the webhook then gets exactly the events that the Mux has functions for. The slice is yours. It is nil while
+// nothing is registered.
 func (m *Mux) Patterns() []walletcrew.EventName {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -173,7 +179,8 @@ func OnName[T any](m *Mux, name walletcrew.EventName, h func(ctx context.Context
 	})
 }
 
-// Handle is a [HandlerFunc]: it runs the function of the most specific pattern and returns its error; [ErrIgnored] if none matches.
+// Handle is a [HandlerFunc]. It runs the function of the most specific pattern and returns its error, or [ErrIgnored] if no pattern
+// matches.
 func (m *Mux) Handle(ctx context.Context, e *walletcrew.Event) error { return m.run(ctx, e, 0) }
 
 // run runs the middleware from this place on, and behind the last one the function.

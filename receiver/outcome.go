@@ -13,32 +13,33 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/verifier"
 )
 
-// An Outcome says what became of one delivery.
+// An Outcome is the result of one delivery, for an observer, see [WithObserver].
 type Outcome struct {
 	Event  *walletcrew.Event // nil if refused
 	Result Result
 	Reason Reason // why; "" for Handled, Duplicate and Ignored
 	Status int    // that was answered
 	Bytes  int    // of the body, as far as it was read
-	// Label is the event's name in its documented spelling if it is a known one, else "other": it
-	// serves as a metric's label. For what was refused it goes by ClaimedName.
+	// Label is the event's name in its documented spelling if it is a known one, else "other". So
+	// it can be a metric's label. For a refused delivery it goes by ClaimedName.
 	Label walletcrew.EventName
-	// ClaimedName, ClaimedTenant and RemoteAddr are what the headers and the connection say, also
-	// of what was refused. Nothing vouches for them, and they may hold anything: no label for a
-	// metric. RemoteAddr is that of the http.Request: a proxy's, where there is one.
+	// ClaimedName and ClaimedTenant are from the headers, RemoteAddr from the [http.Request]:
+	// behind a proxy it is the proxy's. A refused delivery has them, too. Nothing vouches for them,
+	// and they may hold anything, so don't use them as a metric's label.
 	ClaimedName   walletcrew.EventName
 	ClaimedTenant string
 	RemoteAddr    string
-	// Read, Verify, Decode, Dedupe and Function say how long each took; 0 for what wasn't reached.
-	// Verify includes the look-up of secrets. Dedupe is the time for claiming the event, which
-	// includes the wait for another delivery of it, and for telling the deduper how it ended.
+	// Read, Verify, Decode, Dedupe and Function are the times that the steps took; 0 for a step
+	// that wasn't reached. Verify includes the look-up of secrets. Dedupe is the time for claiming
+	// the event, which includes the wait for another delivery of it, and for telling the deduper
+	// how it ended.
 	Read, Verify, Decode, Dedupe, Function time.Duration
 	// Total is the time from the delivery's arrival in the handler until the answer was decided.
 	Total time.Duration
 	Err   error // nil for Handled, Duplicate and Ignored
 }
 
-// A Result is what became of a delivery, in a word that serves as a metric's label.
+// A Result says how a delivery ended. It is one of the constants, so it can be a metric's label.
 type Result string
 
 // The results, with the status that is answered.
@@ -55,11 +56,11 @@ const (
 	Refused     Result = "refused"     // 4xx, see verifier.StatusCode
 )
 
-// A Reason says why a delivery wasn't handled, in a word that serves as a metric's label: it is one of the constants, or "" for
-// [Handled], [Duplicate] and [Ignored].
+// A Reason says why a delivery wasn't handled. It is one of the constants, so it can be a metric's label. It is "" for Handled, Duplicate
+// and Ignored.
 type Reason string
 
-// The reasons. The errors are those of the package verifier, and of the package walletcrew for the signature and the payload.
+// The reasons. Those from ReasonMethodNotAllowed to ReasonSecretsUnavailable stand for errors of the packages verifier and walletcrew.
 const (
 	ReasonMethodNotAllowed     Reason = "method_not_allowed"
 	ReasonEncodingNotSupported Reason = "encoding_not_supported"
@@ -200,11 +201,11 @@ func Discard(err error) error {
 // function has been registered meanwhile, that function handles it.
 var ErrIgnored = answer.ErrIgnored
 
-// IsIgnored reports whether err is or wraps [ErrIgnored], and no failure besides. If err wraps several errors, as those of
-// errors.Join do, each of them must be ErrIgnored. It is for code that calls a HandlerFunc itself.
+// IsIgnored reports whether err is or wraps [ErrIgnored], and no failure besides. If err wraps several errors, as those of errors.Join do,
+// each of them must be ErrIgnored. Use it in code that calls a [HandlerFunc] itself.
 func IsIgnored(err error) bool { return answer.IsIgnored(err) }
 
-// IsDiscard reports whether err is or wraps what [Discard] returned. It is for code that calls a HandlerFunc itself.
+// IsDiscard reports whether err is or wraps what [Discard] returned. Use it in code that calls a [HandlerFunc] itself.
 func IsDiscard(err error) bool { return answer.IsDiscarded(err) }
 
 // Temporary marks an error that passes by itself, such as a database or a broker that can't be reached: the answer is 503 with
@@ -216,5 +217,5 @@ func Temporary(err error) error {
 	return &answer.Temporary{Err: err}
 }
 
-// IsTemporary reports whether err is or wraps what [Temporary] returned. It is for code that calls a HandlerFunc itself.
+// IsTemporary reports whether err is or wraps what [Temporary] returned. Use it in code that calls a [HandlerFunc] itself.
 func IsTemporary(err error) bool { return answer.IsTemporary(err) }

@@ -18,27 +18,29 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/internal/dedupekey"
 )
 
-// A Delivery is what came, and what was found out about it. Reading it from several goroutines is safe.
+// A Delivery is a request to the endpoint and the result of checking it. Reading it from several
+// goroutines is safe.
 type Delivery struct {
 	// Event is nil unless everything held.
 	Event *walletcrew.Event
-	// Body is what came, as far as it was read.
+	// Body is the body, as far as it was read.
 	Body []byte
-	// ClaimedName and ClaimedTenant are what the headers say, which aren't signed. An attacker may
-	// have written them.
+	// ClaimedName and ClaimedTenant are from the headers, which aren't signed: an attacker may have
+	// written them.
 	ClaimedName   walletcrew.EventName
 	ClaimedTenant string
 	// Authentic is true if the signature held.
 	Authentic bool
-	// Scope is what the event's "__id" is unique in, for deduplication: chosen by the source, never
-	// by the sender. "" unless Authentic. Key is made of both.
+	// Scope is for deduplication: the event's "__id" is unique within it. The source chooses it,
+	// never the sender. "" unless Authentic. [Delivery.Key] is made of Scope and "__id".
 	Scope string
-	// Read, Verify and Decode say how long each step took; 0 for one that wasn't reached. Verify
-	// includes the look-up of secrets.
+	// Read, Verify and Decode are the times that the steps took; 0 for a step that wasn't reached.
+	// Verify includes the look-up of secrets.
 	Read, Verify, Decode time.Duration
 }
 
-// Format writes what the headers claim, whether the signature held and the body's size, never the body, whatever the verb.
+// Format writes the name and tenant in the headers, whether the signature held, and the body's size. It never writes the body, whatever the
+// verb.
 func (d Delivery) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "verifier.Delivery(claimed name %.200q, claimed tenant %.200q, authentic %t, %d bytes)", string(d.ClaimedName), d.ClaimedTenant, d.Authentic, len(d.Body))
 }
@@ -51,8 +53,8 @@ func (d Delivery) LogValue() slog.Value {
 	)
 }
 
-// Key returns the event's deduplication key: its "__id" within the scope. It is "" without an event, and if that has no "__id". Behind
-// [Verifier.Middleware] and in a handler's function, receiver.Key returns the same; elsewhere hand it on with receiver.WithKey.
+// Key returns the event's deduplication key: its "__id" within the scope. It is "" if there is no event, or if the event has no "__id".
+// Behind [Verifier.Middleware] and in a handler's function, receiver.Key returns the same. Elsewhere, pass it on with receiver.WithKey.
 func (d *Delivery) Key() string {
 	if d.Event == nil {
 		return ""
@@ -61,7 +63,7 @@ func (d *Delivery) Key() string {
 }
 
 // Delivery reads, verifies and decodes a delivery from a net/http request. The body is read to its end and not put back;
-// [Verifier.Middleware] does that. It never returns nil: with an error, the Delivery holds what is known so far.
+// [Verifier.Middleware] does that. The Delivery is never nil: with an error, it holds the results so far.
 //
 // The errors are those of [Verifier.DeliveryFrom], [ErrMethodNotAllowed] and [ErrBodyUnreadable]. Answer with [StatusCode].
 func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
@@ -83,13 +85,14 @@ func (v *Verifier) Delivery(r *http.Request) (*Delivery, error) {
 	return d, nil
 }
 
-// DeliveryFrom verifies and decodes a delivery; it serves any framework. Header is asked for the canonical name first
-// (X-Neostore-Signature), then for the lower-case one; it returns "" for what isn't there. Body is what came over the wire. It never
-// returns nil: with an error, the Delivery holds what is known so far.
+// DeliveryFrom verifies and decodes a delivery; it serves any framework. Header returns the value of a header, or "" if there is none. It
+// is called with the canonical name first (X-Neostore-Signature), then with the lower-case one. Body is the body as it came over the wire.
+// The Delivery is never nil: with an error, it holds the results so far.
 //
-// Delivery.Body and Event.Raw are body itself, not a copy, and the names and tenants are what header returned: where the framework
-// uses its buffers again (fiber does), pass copies of all three. The event's name is the header's, or the signed body's where there
-// is no header; an event without any name is delivered too.
+// Delivery.Body and Event.Raw are body itself, not a copy. The names and tenants are the strings that header returned. If your framework
+// reuses its buffers, as fiber does, pass copies.
+//
+// The event's name is that in the header, or without a header, that in the signed body. An event without any name is no error.
 //
 // The errors are those of [Verifier.Verify], [ErrBodyTooLarge], [ErrEncodingNotSupported], [ErrEventNameMismatch] and
 // [walletcrew.ErrInvalidPayload]. Answer with [StatusCode].

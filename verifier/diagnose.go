@@ -19,19 +19,23 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// Diagnose answers the question of everyone who receives webhooks: why doesn't my signature match? It never returns nothing:
+// Diagnose explains why a signature doesn't match. It always returns at least one finding:
 //
 //   - "it matches", if one of the secrets signed the body; if there are several, it says which
-//   - what is wrong, as sentences for a person
-//   - that nothing of what it knows explains it, and what is left then
+//   - the faults that it found, as sentences for a person
+//   - if it found none, that it can't explain it, and what remains to be checked
 //
-// It tries what usually goes wrong: a body that a middleware read or encoded again, a secret with quotes or a line break around it or
-// used decoded, a signature that was cut or made by another algorithm. It says only what it has proved by computing, but for one
-// sentence that begins with "likely": once the members' order is lost, as when Go encodes a map, nobody can tell any more which body
-// was signed.
+// It tries the usual faults:
 //
-// It is for a log on a developer's machine. Don't put the findings into a response: they would tell an attacker how close he
-// is, and they cost some hundred hashes of the body. No finding holds a secret, a right signature or the body.
+//   - a body that a middleware has read or encoded again
+//   - a secret with quotes or a line break around it, or that was used decoded
+//   - a signature that was cut, or made by another algorithm
+//
+// Each finding is proved by computing, except one that begins with "likely". If the order of the members is lost, as when Go encodes a map,
+// nobody can tell which body was signed.
+//
+// It is for a log on a developer's machine. Don't put the findings into a response: they would tell an attacker how close an attempt was,
+// and they take some hundred hashes of the body. No finding holds a secret, a right signature or the body.
 func Diagnose(body []byte, signature string, secrets ...walletcrew.Secret) (findings []string) {
 	d := diagnosis{body: body, signature: signature, secrets: secrets}
 	fips140.WithoutEnforcement(d.run) // it recognises MD5 and SHA-1, and protects nothing by them

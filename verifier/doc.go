@@ -1,5 +1,5 @@
-// Package verifier decides whether a delivery is The Wallet Crew's, and what it says. The package receiver does something with it:
-// most services use both.
+// Package verifier decides whether a delivery comes from The Wallet Crew, and decodes its event. The package receiver handles the event.
+// Most services use both.
 //
 //	v, err := verifier.New(verifier.Static(walletcrew.Secret(os.Getenv("WALLETCREW_SECRET"))))
 //	if err != nil {
@@ -13,16 +13,18 @@
 //   - [Verifier.Event] verifies within a handler of yours. [Verifier.Delivery] does the same, and says more.
 //   - [Verifier.EventFrom] and [Verifier.DeliveryFrom] serve what isn't net/http: fiber, a Lambda function.
 //
-// All of them first refuse what the headers alone show to be wrong. Then they check the size, the signature over the bytes as they
-// came, the JSON, and the name. Nothing is decoded before the signature holds. [StatusCode] says what to answer.
+// All of them first look at the headers, and refuse a delivery that can't be right. Then they check the size, the signature over the bytes
+// as they came, the JSON, and the name. Nothing is decoded before the signature holds. [StatusCode] turns an error into the
+// status to answer with.
 //
 // # Secrets
 //
 // [Static] holds fixed secrets, [SecretFunc] looks them up by tenant, [FromAPI] reads them from the management API. [Tenants] is for a
-// service with many tenants, each with a source of its own, and [Cached] saves it look-ups. The comment on [Verifier] says what each of
-// them vouches for.
+// service with many tenants, each with a source of its own. [Cached] saves look-ups. The comment on [Verifier] says how far you can trust
+// the tenant with each of them.
 //
 // # The signature doesn't match
 //
-// [Diagnose] says why, or what is left if nothing explains it. Most often something before the handler has read and encoded the body again.
+// Most often, something in front of the handler has decoded the body and encoded it again. [Diagnose] finds the reason, or says what
+// remains to be checked.
 package verifier

@@ -20,17 +20,17 @@ var (
 	ErrBodyTooLarge = errors.New("verifier: the body is too large")
 	// ErrMethodNotAllowed: a delivery is a POST.
 	ErrMethodNotAllowed = errors.New("verifier: the method is not POST")
-	// ErrEncodingNotSupported: the request has a Content-Encoding, which the error's text names. The
-	// signature is over the raw bytes, and nothing is decompressed that isn't verified. "identity"
-	// is none, and neither is a charset, such as "utf-8", that was written there by mistake.
+	// ErrEncodingNotSupported: the request has a Content-Encoding, which the error's text names.
+	// The signature is over the raw bytes, and a body is never decompressed before it is verified.
+	// "identity" is allowed, and so is a charset, such as "utf-8", that stands there by mistake.
 	ErrEncodingNotSupported = errors.New("verifier: the body has a content encoding: nothing between the platform and here may compress it")
 	// ErrUnknownTenant: the source has no secrets for the tenant in the header. A source may return
 	// it, too.
 	ErrUnknownTenant = errors.New("verifier: there are no secrets for the tenant")
 	// ErrEventNameMismatch: the header names another event than the signed body does.
 	ErrEventNameMismatch = errors.New("verifier: the event name in the header is not the one in the signed body")
-	// ErrSecretsUnavailable: the source failed, so that nothing can be said about the signature. It
-	// wraps the source's error.
+	// ErrSecretsUnavailable: the source failed, so the signature can't be checked. It wraps the
+	// source's error.
 	ErrSecretsUnavailable = errors.New("verifier: the secrets can't be had")
 	// ErrBodyUnreadable: the body broke off, or didn't come in time. It wraps the cause.
 	ErrBodyUnreadable = errors.New("verifier: the body can't be read")
@@ -52,13 +52,13 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", ErrSecretsUnavailable, err)
 }
 
-// StatusCode says what to answer for an error of this package, or of your function's:
+// StatusCode returns the HTTP status for an error of this package, or of your function:
 //
 //   - 204 for nil, for a receiver.Discard, and for receiver.ErrIgnored
 //   - 400 for a body or a name that can't be right
 //   - 401 without a valid signature
 //   - 405, 408, 413 and 415 for their kinds
-//   - 503 where the receiver can't tell, and for a receiver.Temporary, so that the platform delivers again
+//   - 503 if the receiver can't tell, and for a receiver.Temporary, so that the platform delivers the event again
 //   - 500 for any other error
 func StatusCode(err error) int {
 	is := func(targets ...error) bool {

@@ -13,10 +13,12 @@ import (
 
 type deliveryKey struct{}
 
-// Middleware verifies each request before next sees it, and answers what isn't a valid delivery itself. Next finds the body
-// unread, the event with [EventFromContext], and all that is known with [DeliveryFromContext]. Next's own answer is the platform's
-// answer: 2xx acknowledges the event. It logs nothing: put your own logging around it. receiver.NewHandler does more: it logs,
-// deduplicates, limits the time and catches panics. To deduplicate behind Middleware, claim receiver.Key of the request's context.
+// Middleware verifies each request, and calls next only for a valid delivery. It answers any other request itself, with [StatusCode]. Next
+// finds the body unread, the event with [EventFromContext], and the delivery with [DeliveryFromContext]. The platform gets next's answer:
+// 2xx acknowledges the event.
+//
+// Middleware logs nothing, so put your own logging around it. receiver.NewHandler does more: it logs, deduplicates, limits the time and
+// catches panics. To deduplicate behind Middleware, claim the receiver.Key of the request's context.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d, err := v.Delivery(r)

@@ -40,17 +40,17 @@ type SecretSource interface {
 	Secrets(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 }
 
-// A SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return secrets of this tenant
-// only: that no other tenant's secret fits is what makes Event.TenantID true, but for its spelling. It is called for each delivery whose
-// signature has the right form; [Cached] calls it less often.
+// A SecretFunc is a SecretSource that chooses by tenant, such as a look-up in your database. It must return only this tenant's secrets:
+// Event.TenantID is true, except for its spelling, because no other tenant's secret fits. It is called for each delivery whose signature
+// has the right form; [Cached] calls it less often.
 //
-// The tenant in the header is what the sender wrote, and it may find your tenant under many spellings. So deduplication doesn't go by it,
-// but by the secrets: events belong together if their secrets are returned together, and the first secret names them. However the header is
-// spelled, a captured delivery that comes again is a duplicate.
+// The sender writes the tenant in the header, and your look-up may find the tenant under many spellings. So deduplication goes by the
+// secrets instead: secrets that are returned together are one scope, which the first of them names. A captured delivery that comes again is
+// a duplicate, however its header is spelled.
 //
-// While a secret is replaced, return both, the old one first, as [walletcrew.Rotation.Secrets] does: an event is the same under both. Once
-// the old one is gone, an event from before that comes again is handled again, signed with the new one. With [Tenants] it isn't: there your
-// own ID stands for the tenant, whatever its secrets.
+// While a secret is replaced, return both, the old one first, as [walletcrew.Rotation.Secrets] does. An event is then the same under both.
+// Once the old one is gone, an earlier event that comes again, signed with the new secret, is handled again. With [Tenants] it isn't,
+// because there your own ID stands for the tenant, whatever its secrets.
 type SecretFunc func(ctx context.Context, tenantID string) ([]walletcrew.Secret, error)
 
 // Secrets calls f.
@@ -165,7 +165,7 @@ func fingerprint(secret walletcrew.Secret) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Static is a SecretSource of fixed secrets, whatever the tenant: one, or several while a secret is rotated. None, or an empty
+// Static is a [SecretSource] of fixed secrets, the same for every tenant: one, or several while a secret is rotated. No secret, or an empty
 // one, is an error of [New]. Nothing vouches for the tenant in the header.
 func Static(secrets ...walletcrew.Secret) SecretSource {
 	secrets = slices.Clone(secrets)

@@ -10,12 +10,12 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// A Tenant is whom a delivery's header means.
+// A Tenant is the tenant that a delivery's header means, see [Tenants].
 type Tenant struct {
-	// ID is the tenant in your own spelling, such as a row's key. It must be the same however the header spells the tenant, and another
-	// for each tenant. "" is an error.
+	// ID is the tenant in your own spelling, such as a row's key. Each tenant has its own, the same for every spelling in the header. "" is
+	// an error.
 	ID string
-	// Source has the tenant's secrets: Static, FromAPI (kept by you, one for each tenant), or your own. It is asked with ID. Nil is an
+	// Source has the tenant's secrets: Static, FromAPI (kept by you, one for each tenant), or your own. It is called with ID. Nil is an
 	// error.
 	Source SecretSource
 }

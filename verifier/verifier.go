@@ -50,9 +50,9 @@ func WithMaxBodyBytes(n int64) Option {
 	}
 }
 
-// New returns a Verifier that takes its secrets from source. A source that can't ever verify anything (nil, [Static] without
-// secrets or with an empty one, [FromAPI] without a client, [Cached] without room) is an error here, at start. So is one that is a [Refresher] and doesn't
-// say what it wraps. A nil option is ignored.
+// New returns a Verifier that takes its secrets from source. A source that could never verify anything is an error, so that you notice at
+// start: nil, [Static] without secrets or with an empty one, [FromAPI] without a client, [Cached] without room. So is a [Refresher] without
+// the method Unwrap. A nil option is ignored.
 func New(source SecretSource, opts ...Option) (*Verifier, error) {
 	l, err := newLookup(source)
 	if err != nil {
@@ -97,16 +97,16 @@ func (v *Verifier) prepare() error {
 	return nil
 }
 
-// Format writes the same whatever the verb: a source of yours may be printed with its secrets.
+// Format writes the same whatever the verb, because printing a source of yours might show its
+// secrets.
 func (Verifier) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "verifier.Verifier(...)") }
 
-// Doubts returns what may be wrong with the source, but can't be refused, as sentences for a log: nil, or that a secret begins or
-// ends in what files and shells put there. receiver.NewHandler logs it.
+// Doubts returns sentences for a log about likely mistakes in the source that can't be refused: that a secret begins or ends with
+// characters that files and shells add. Nil if there are none. receiver.NewHandler logs them.
 func (v *Verifier) Doubts() []string { return slices.Clone(v.doubts) }
 
-// Verify checks that one of the tenant's secrets signed exactly these bytes. TenantID is what the delivery's header says; it
-// only chooses among secrets. The errors are those of [walletcrew.VerifySignature], [ErrUnknownTenant] and
-// [ErrSecretsUnavailable].
+// Verify checks that one of the tenant's secrets signed exactly these bytes. TenantID is the tenant in the delivery's header. It only
+// chooses the secrets. The errors are those of [walletcrew.VerifySignature], [ErrUnknownTenant] and [ErrSecretsUnavailable].
 func (v *Verifier) Verify(ctx context.Context, tenantID string, body []byte, signature string) error {
 	sig, err := walletcrew.ParseSignature(signature)
 	if err != nil {
