@@ -14,24 +14,25 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// TestDeduper tests whether d keeps the rules of [receiver.Deduper], in the way of testing/fstest.TestFS: nil, or one error that
-// names every rule that was seen broken, with what was expected, what came, and what is lost by it.
+// TestDeduper tests whether d keeps the rules of [receiver.Deduper]. Like [testing/fstest.TestFS], it returns nil or one error. The error
+// names each broken rule, with the expected and the actual result, and the damage that it does.
 //
 //	if err := walletcrewtest.TestDeduper(t.Context(), d); err != nil {
 //		t.Fatal(err)
 //	}
 //
 // It checks:
-//   - A call returns when its context has ended (it gets 5 s for that), and what it answers then is so.
-//   - A lease holds its key as long as was asked for, no shorter and no longer, whatever other claims come meanwhile.
-//   - Complete and Release do what they say, also when the lease ran out and nobody took it over.
+//   - A call returns within 5 s after its context has ended, and its answer then is true.
+//   - A lease holds its key for exactly the time that was asked for, whatever other claims come meanwhile.
+//   - Complete and Release take effect, also if the lease ran out and nobody has claimed the key
+//     since.
 //   - A token that isn't that of the key's latest lease changes nothing, and the error is [receiver.ErrLeaseLost].
 //   - Keys are compared exactly: all forms that the handler makes, up to 512 bytes, and 2,000 at once.
 //   - Of several calls at once, one wins: on a key that is free, given back, left over, or being completed.
 //
-// It takes a few seconds of real time, since d's clock may be another machine's. By that it sees leases of up to 1.4 s end; of longer
-// ones it sees only that they don't end within 2 s. Test a deduper that lives in your process once more in a testing/synctest bubble,
-// where a day passes in no time. There it waits for leases of up to 24 h and 10 s, which is the longest that the handler takes.
+// It takes a few seconds of real time, since d's clock may be another machine's. In that time it sees the end of leases of up to 1.4 s. Of
+// longer ones it sees only that they don't end within 2 s. If the deduper lives in your process, test it again in a testing/synctest
+// bubble, where a day passes in no time. There, TestDeduper waits for leases of up to 24 h and 10 s, the longest that the handler takes.
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		if err := walletcrewtest.TestDeduper(t.Context(), mydeduper.New()); err != nil {
@@ -39,11 +40,11 @@ import (
 //		}
 //	})
 //
-// Each key has "walletcrewtest-" and a random text in it, or their hash: TestDeduper can run on a server that is in use, and several
-// times at once. D must have room for 5,000 events, and remember what is done for a minute. Some hundred keys stay as done, and a few
-// as held for an hour.
+// TestDeduper can run on a server that is in use, and several times at once, because each key has "walletcrewtest-" and a random text in
+// it, or their hash. D must have room for 5,000 events, and remember an event that is done for a minute. Afterwards, some hundred keys are
+// left as done, and a few as held for an hour.
 //
-// How long d remembers what is done, and what it does when its server fails, is yours to test. A passed test is no proof: a race may
+// Test yourself how long d remembers an event that is done, and its behaviour when its server fails. A passed test is no proof: a race may
 // not have shown itself, least of all on one core.
 func TestDeduper(ctx context.Context, d receiver.Deduper) error {
 	if d == nil {

@@ -17,23 +17,22 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// A Delivery is one event sent to one webhook's endpoint, and what came of it.
+// A Delivery is one event sent to one webhook's endpoint, and the answer to it.
 type Delivery struct {
 	WebhookID string
 	// EventID is the body's "__id"; "" where it has none.
 	EventID string
 	Name    walletcrew.EventName
-	// Body is what was sent: give it to Server.Deliver for a duplicate.
+	// Body is the body that was sent. Pass it to [Server.Deliver] for a duplicate.
 	Body []byte
-	// StatusCode is what the receiver answered; 0 where it didn't. The platform takes 2xx for a
-	// success.
+	// StatusCode is the receiver's answer; 0 if there was none. To the platform, 2xx is a success.
 	StatusCode int
-	// Err is why there was no answer: the connection was refused or broke, it took more than 30
-	// seconds, or the context ended. It is nil where there was one, whatever its status.
+	// Err is nil if there was an answer, whatever its status. Otherwise the connection was refused
+	// or broke, the answer took more than 30 seconds, or the context ended.
 	Err error
 }
 
-// String says what was sent and what came of it, for the message of a test that failed. Of a long body it has the beginning.
+// String describes the delivery and its answer for the message of a failed test. A long body is cut.
 func (d Delivery) String() string {
 	answer := "no answer: " + fmt.Sprint(d.Err)
 	if d.Err == nil {
@@ -48,13 +47,13 @@ func (d Delivery) String() string {
 
 const maxPrinted = 500 // bytes
 
-// Emit lets an event happen: it delivers it to each enabled webhook that subscribes to its name, and returns what each receiver
-// answered. Data are the event's members, as for [Payload].
+// Emit delivers a new event to each enabled webhook that subscribes to its name, and returns the receivers' answers. Data are the event's
+// members, as for [Payload].
 //
-// All deliveries have the same body, and so the same "__id": whether the platform does it so, or gives each delivery its own, is
-// not documented. Nothing is delivered a second time without [WithRedelivery]; [Server.Deliver] does that.
+// All deliveries have the same body, and so the same "__id". It isn't documented whether the platform does so, or gives each delivery its
+// own. Without [WithRedelivery], nothing is delivered a second time; use [Server.Deliver] for that.
 //
-// For the error see Deliver; data that Payload panics for is an error here.
+// The errors are those of [Server.Deliver], and one if Payload would panic for data.
 func (s *Server) Emit(ctx context.Context, name walletcrew.EventName, data any) ([]Delivery, error) {
 	body, err := payload(data)
 	if err != nil {
@@ -63,13 +62,15 @@ func (s *Server) Emit(ctx context.Context, name walletcrew.EventName, data any) 
 	return s.Deliver(ctx, name, body)
 }
 
-// Deliver sends exactly these bytes to each enabled webhook that subscribes to name, signed with that webhook's secret: one after
-// the other in the order of the webhooks' creation, each with 30 seconds to answer, and without following redirects. Calling it
-// again with the same body is a redelivery, calling it with an older one is an event out of order, and both are what a receiver
-// must expect of the platform. The body need not be JSON.
+// Deliver sends exactly these bytes to each enabled webhook that subscribes to name, signed with that webhook's secret. It sends them one
+// after the other, in the order of the webhooks' creation. Each receiver has 30 seconds to answer. Redirects aren't followed. The body need
+// not be JSON.
 //
-// The deliveries come in the same order. One that fails is a [Delivery] with Err. The error is that of ctx if it ended, or
-// says that name is empty or the server closed.
+// Call it again with the same body for a redelivery, or with an older one for an event out of order. A receiver must expect both of the
+// platform.
+//
+// The deliveries are returned in the same order. A delivery without an answer has an Err. The error is that of ctx if it has ended, or says
+// that name is empty or that the server is closed.
 func (s *Server) Deliver(ctx context.Context, name walletcrew.EventName, body []byte) ([]Delivery, error) {
 	if name == "" {
 		return nil, errors.New("walletcrewtest: the event has no name")
@@ -122,26 +123,31 @@ func setHeaders(h http.Header, signature, tenantID string, name walletcrew.Event
 	h.Set(walletcrew.HeaderTenantID, tenantID)
 }
 
-// NewRequest returns a delivery as a handler gets it, signed with secret, to be passed to ServeHTTP: [httptest.NewRequest] with
-// the platform's headers. Target is a path or an absolute URL; it panics for one that is neither. For a forged delivery use
-// another secret, for a tampered one change the request's Body or a header.
+// NewRequest returns a delivery, signed with secret, to pass to a handler's ServeHTTP. It is [httptest.NewRequest] with the platform's
+// headers. Target is a path or an absolute URL; NewRequest panics if it is neither. For a forged delivery, use another secret. For a
+// tampered one, change the request's Body or a header.
 //
-// It is a server's request: to send one with an http.Client, use [Server.Deliver].
+// You can't send the request with an [http.Client]. To send a delivery, use [Server.Deliver] or
+// [Send].
 func NewRequest(target string, secret walletcrew.Secret, tenantID string, name walletcrew.EventName, body []byte) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, target, bytes.NewReader(body))
 	setHeaders(r.Header, walletcrew.Sign(secret, body), tenantID, name)
 	return r
 }
 
-// Payload returns the body of an event: data's members, and a fresh "__id" if there is none among them. No other member is
-// added, since none is documented; so the name, which stands in a header, changes nothing.
+// Payload returns the body of an event: the members of data, and a fresh "__id" if data has none. It adds no other member, since none is
+// documented. The name stands in a header, so it changes nothing in the body.
 //
-// What is written here has a space that no encoder would write: a service in which something decodes the body and encodes it again
-// before the check refuses it, as it would refuse the platform's.
+// The body has a space that no encoder would write. If something in your service decodes the body and encodes it again before the signature
+// is checked, the check fails, as it would for the platform's deliveries.
 //
-// Data is anything that encoding/json writes as an object, such as a map or a [walletcrew.PassInstalled]; JSON itself as a
-// []byte or a [json.RawMessage], whose bytes are kept as they are; or nil for no members. It panics for anything else, as
-// [httptest.NewRequest] does, since that is a mistake in the test.
+// Data is one of these:
+//
+//   - a value that encoding/json writes as an object, such as a map or a [walletcrew.PassInstalled]
+//   - JSON as a []byte or a json.RawMessage, whose bytes are kept as they are
+//   - nil for no members
+//
+// Payload panics for anything else, since that is a mistake in the test.
 func Payload(name walletcrew.EventName, data any) []byte {
 	body, err := payload(data)
 	if err != nil {

@@ -9,38 +9,37 @@ import (
 	"time"
 )
 
-// A Fault is what goes wrong with one request to the API. The zero Fault is none: it lets one request pass, and so puts off those
-// after it.
+// A Fault makes one request to the API go wrong. The zero Fault lets one request pass; use it to delay the faults after it.
 //
-// With neither StatusCode nor Drop the request is carried out and gets its own answer, perhaps late or truncated. With one of
-// them it isn't carried out, unless CarryOut is set: then the client is told of a failure although the call was a success.
+// Without StatusCode and Drop, the request is carried out and gets its own answer, perhaps late or truncated. With StatusCode or Drop, it
+// isn't carried out, unless CarryOut is set. Then the call is a success, but the client sees a failure.
 type Fault struct {
 	// Method restricts the fault to requests with this method; "" is any. A request with another
-	// leaves it in the queue.
+	// method leaves the fault in the queue.
 	Method string
-	// Delay is waited before the request is carried out; with CarryOut, after it was, and before it
-	// is answered. A client that gives up meanwhile ends it: a request that wasn't carried out by
-	// then never is.
+	// Delay is the wait before the request is carried out. With CarryOut, it is the wait after
+	// that, before the answer. It ends if the client gives up; then a request that wasn't carried
+	// out yet never is.
 	Delay time.Duration
-	// CarryOut carries the request out, whatever is answered.
+	// CarryOut carries out the request, whatever the answer is.
 	CarryOut bool
-	// StatusCode is answered instead, with Body; between 200 and 599.
+	// StatusCode replaces the answer's status, with Body as its body; between 200 and 599.
 	StatusCode int
-	// Header is set on the answer. Where it has no Content-Type, that is guessed from Body.
+	// Header is set on the answer. If it has no Content-Type, that is guessed from Body.
 	Header http.Header
 	// Body goes with StatusCode; "" is an empty one.
 	Body string
 	// Drop closes the connection without an answer. Note that Go's http.Transport then sends a GET
 	// again by itself, if it had used the connection before.
 	Drop bool
-	// Truncate closes the connection in the middle of the answer's body; if that is empty, before
-	// the answer.
+	// Truncate closes the connection in the middle of the answer's body, or before the answer if
+	// its body is empty.
 	Truncate bool
 }
 
-// Fail queues faults, one for each of the next requests to the API; slices.Repeat makes many of one. A request takes the first
-// fault in the queue that its method fits. Requests that are refused, say for a wrong key, count too. It panics for a
-// StatusCode that can't be answered.
+// Fail queues faults, one for each of the next requests to the API. To repeat a fault, use [slices.Repeat]. A request takes the first fault
+// in the queue whose Method fits. Requests that are refused, such as for a wrong key, take one, too. Fail panics if a StatusCode isn't
+// between 200 and 599.
 func (s *Server) Fail(faults ...Fault) {
 	for _, f := range faults {
 		if f.StatusCode != 0 && (f.StatusCode < 200 || f.StatusCode > 599) {

@@ -6,11 +6,12 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// WithAPIKey fixes the server's API key, for a program in another process that has it in its configuration. The default is random.
+// WithAPIKey fixes the server's API key. It is for a program in another process that has the key in its configuration. The default is
+// random.
 func WithAPIKey(key string) Option { return func(s *Server) { s.APIKey = key } }
 
-// WithSecrets fixes the secrets of the webhooks that are created first, in this order, for a receiver in another process that has one in
-// its configuration. Those created later have random secrets, as all have without this option.
+// WithSecrets fixes the secrets of the webhooks that are created first, in this order. It is for a receiver in another process that has a
+// secret in its configuration. Webhooks that are created later have random secrets, as all have without this option.
 func WithSecrets(secrets ...walletcrew.Secret) Option {
 	return func(s *Server) { s.secrets = slices.Clone(secrets) }
 }

@@ -21,23 +21,30 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// TestReceiver tests whether the receiver at url keeps the rules of receiving, in the way of testing/fstest.TestFS: nil, or one error that
-// names each broken rule, what was seen, and the seed. Each rule's name is what is lost without it. The receiver may be written with this
-// SDK or with anything else.
+// TestReceiver tests whether the receiver at url keeps the rules of receiving. The receiver may be written with this SDK or with anything
+// else. Like [testing/fstest.TestFS], TestReceiver returns nil or one error. The error names each broken rule, the behaviour that was seen,
+// and the seed. Each rule is named after the loss that it prevents.
 //
 //	server := httptest.NewServer(myHandler)
 //	defer server.Close()
 //	err := walletcrewtest.TestReceiver(t.Context(), server.URL, secret,
 //		walletcrewtest.WithEffects(func(eventID string) int { return orders.Count(eventID) }))
 //
-// It delivers some hundred events, genuine and forged, whole and broken off, once and several times, 20 of them at once. Give it a
-// receiver of a test: the genuine ones take effect. Without an option it judges answers alone; [WithEffects] sees events that are lost or
-// take effect twice, [WithFailures] and [WithRotation] add the rules about these.
+// Don't point it at production, because the genuine events take effect. It delivers some hundred events, genuine and forged, whole and
+// broken off, once and several times, 20 of them at once.
 //
-// Statuses are judged loosely. 2xx means accepted, any 4xx or a 503 refused; 429 and 503 to a genuine delivery mean that it is to come
-// again, for 10 seconds at most; after a hang-up for 35, since a receiver may not know then whether it has claimed the event, and a lease of
-// receiver.NewHandler lasts so long. For a correct receiver it takes as long as that leaves a body open that stops coming, at least, and
-// 40 seconds at most, if a delivery takes under a second. It ends when ctx ends.
+// Without an option it judges only the answers. With [WithEffects] it also sees events that are lost or that take effect twice.
+// [WithFailures] adds the rules about functions that fail, and [WithRotation] the rule about a new secret.
+//
+// Statuses are judged loosely:
+//
+//   - 2xx means that the delivery was accepted.
+//   - Any 4xx or a 503 means that it was refused.
+//   - 429 or 503 to a genuine delivery means that it must come again. TestReceiver delivers it again for at most 10 seconds, or for 35
+//     after a hang-up: then a receiver may not know whether it has claimed the event, and a lease of [receiver.NewHandler] lasts so long.
+//
+// TestReceiver waits until the receiver gives up on a body that stops coming. With a correct receiver it takes at most 40 seconds, if a
+// delivery takes under a second. It ends when ctx ends.
 //
 // A passed test is no proof: a race may not have shown itself. The other errors are those of [CheckReceiver].
 func TestReceiver(ctx context.Context, url string, secret walletcrew.Secret, opts ...ReceiverOption) error {
@@ -57,8 +64,12 @@ func TestReceiver(ctx context.Context, url string, secret walletcrew.Secret, opt
 	return fmt.Errorf("walletcrewtest: TestReceiver found broken rules (again with WithSeed(%d)):\n\t%s", report.Seed, strings.Join(broken, "\n\t"))
 }
 
-// CheckReceiver is [TestReceiver] as a report. Its error means that the check couldn't be made: url isn't http or https, or can't be
-// reached; the secret is empty; ctx has ended (errors.Is finds its error). A receiver that breaks rules is no error here.
+// CheckReceiver is [TestReceiver] with a report as its result. If the receiver breaks rules, that is in the report and no error. An error
+// means that the check couldn't be made:
+//
+//   - Url isn't http or https, or can't be reached.
+//   - The secret is empty.
+//   - Ctx has ended. The error is then ctx's (errors.Is).
 func CheckReceiver(ctx context.Context, url string, secret walletcrew.Secret, opts ...ReceiverOption) (*ReceiverReport, error) {
 	t, err := newReceiverTest(url, secret, opts)
 	if err == nil {
@@ -70,13 +81,13 @@ func CheckReceiver(ctx context.Context, url string, secret walletcrew.Secret, op
 	return t.report, nil
 }
 
-// A ReceiverReport is what [CheckReceiver] found.
+// A ReceiverReport is the result of [CheckReceiver].
 type ReceiverReport struct {
 	Seed  uint64         // for WithSeed
 	Rules []ReceiverRule // all, always in the same order
 }
 
-// A ReceiverRule is what came of one rule.
+// A ReceiverRule is the result for one rule.
 type ReceiverRule struct {
 	Name            string // what is lost without it
 	Passed, Skipped bool   // both false: it is broken
@@ -86,34 +97,34 @@ type ReceiverRule struct {
 // A ReceiverOption is passed to [TestReceiver] and [CheckReceiver].
 type ReceiverOption func(*receiverTest)
 
-// WithDeliveries chooses the tenant and the event of the deliveries: one that the receiver does something for. The default is "test" and
+// WithDeliveries chooses the tenant and the event of the deliveries. Choose an event that the receiver handles. The default is "test" and
 // Pass:Installed.
 func WithDeliveries(tenantID string, name walletcrew.EventName) ReceiverOption {
 	return func(t *receiverTest) { t.tenant, t.event = tenantID, name }
 }
 
-// WithEffects lets the test see what the receiver does: count says how often an event took effect, by its "__id". That counts as soon as
-// the delivery is answered with 2xx, since it doesn't come again then. Where the receiver hands events over to a queue that outlives it,
-// the effect is that the event is in the queue. Count must be safe for concurrent use.
+// WithEffects lets the test see the receiver's effects: count returns how often the event with this "__id" took effect. The effect must be
+// there as soon as the delivery is answered with 2xx, since it doesn't come again then. If the receiver hands events over to a durable
+// queue, the effect is that the event is in the queue. Count must be safe for concurrent use.
 func WithEffects(count func(eventID string) int) ReceiverOption {
 	return func(t *receiverTest) { t.count = count }
 }
 
-// WithFailures adds the rules about a function that fails: fail makes the next deliveries of this event fail, so many times, before they
-// take effect. It is called before the first of them is made, and must be safe for concurrent use.
+// WithFailures adds the rules about a function that fails. Fail must make the receiver fail for the next deliveries of this event, so many
+// times, before they take effect. It is called before the first of them is sent, and must be safe for concurrent use.
 func WithFailures(fail func(eventID string, times int)) ReceiverOption {
 	return func(t *receiverTest) { t.fail = fail }
 }
 
-// WithRotation adds the rule about a rotation of the secret: rotate gives the receiver a new one, and returns it. The receiver must accept
-// the old and the new afterwards. It is called once, at the end of the test.
+// WithRotation adds the rule about a rotation of the secret. Rotate must give the receiver a new secret and return it. Afterwards, the
+// receiver must accept both the old and the new one. Rotate is called once, at the end of the test.
 func WithRotation(rotate func(ctx context.Context) (walletcrew.Secret, error)) ReceiverOption {
 	return func(t *receiverTest) { t.rotate = rotate }
 }
 
-// WithSeed repeats the random choices of a test: how deliveries are forged, changed and cut off, and in which order they come. What the
-// receiver does at once isn't repeated, nor are the events' ids: in a receiver that still runs they would be duplicates. The default is a
-// random seed.
+// WithSeed repeats the random choices of a test: how deliveries are forged, changed and cut off, and in which order they come. The events'
+// ids are new each time, because a receiver that still runs would take them for duplicates. The order in which the receiver works on
+// simultaneous deliveries isn't repeated either. The default is a random seed.
 func WithSeed(seed uint64) ReceiverOption { return func(t *receiverTest) { t.report.Seed = seed } }
 
 // A receiverRule is one that a receiver must keep.

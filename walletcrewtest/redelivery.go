@@ -12,12 +12,12 @@ import (
 
 // Redelivery says what a server delivers again; see [WithRedelivery].
 type Redelivery struct {
-	// Seed decides which accepted deliveries are delivered again: with one seed, the same ones of a
-	// sequence of deliveries.
+	// Seed decides which accepted deliveries are delivered again. For the same sequence of
+	// deliveries, the same seed chooses the same ones.
 	Seed uint64
-	// Delay is waited before the first redelivery, and doubled each time; 0: 1 s.
+	// Delay is the wait before the first redelivery. It doubles each time. 0 means 1 s.
 	Delay time.Duration
-	// MaxTries is how often a delivery is tried, the first time included; 0: until a 2xx. A
+	// MaxTries is how often a delivery is tried, the first time included. 0 means until a 2xx. A
 	// duplicate is a delivery of its own.
 	MaxTries int
 	// Duplicates is the share of accepted deliveries that are delivered again, once: 0 for none, 1
@@ -25,10 +25,10 @@ type Redelivery struct {
 	Duplicates float64
 }
 
-// WithRedelivery delivers again what wasn't answered with 2xx, and some of what was, as any sender does that delivers at least once. When
-// and how often the platform does so isn't documented. It applies to [Server.Deliver] and [Server.Emit], which return what the first
-// delivery was answered. The redeliveries are made in the background until [Server.Close], or until the webhook is deleted or disabled.
-// They go to the endpoint that the webhook has by then. NewServer panics for a negative number, or Duplicates over 1.
+// WithRedelivery repeats deliveries that weren't answered with 2xx, and some that were, like any sender that delivers at least once. It
+// isn't documented when and how often the platform does so. It applies to [Server.Deliver] and [Server.Emit], which return the answers to
+// the first deliveries. The redeliveries come in the background until [Server.Close], or until the webhook is deleted or disabled. They go
+// to the endpoint that the webhook has then. NewServer panics for a negative number, or Duplicates over 1.
 func WithRedelivery(policy Redelivery) Option {
 	if policy.Delay < 0 || policy.MaxTries < 0 || !(policy.Duplicates >= 0 && policy.Duplicates <= 1) { // NaN, too
 		panic("walletcrewtest: Redelivery: a number is negative, or Duplicates is over 1")

@@ -6,9 +6,9 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// Sample returns a realistic body of a known event, in whatever spelling its name is: with every member that is known of it, and a fresh
-// "__id". Members of Customer:Upserted and Redirect:Redirected aren't documented, so a sample of these has "__id" alone, as has one of an
-// event that isn't known.
+// Sample returns a realistic body of a known event, whatever the spelling of its name, with all members that are known and a fresh "__id".
+// No members of Customer:Upserted and Redirect:Redirected are documented, so their samples have only "__id". It is the same for an event
+// that isn't known.
 //
 // Only "__id" is certain. The other members come from the platform's other integrations; see [walletcrew.Pass]. For members of your own,
 // use [Payload].

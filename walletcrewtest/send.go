@@ -16,10 +16,11 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// Send posts one delivery to url as the platform does, signed with secret, and returns the answer: close its Body. Body is sent as it is,
-// and need not be JSON; see [Sample] and [Payload]. Redirects aren't followed. The answer must be complete within 30 seconds.
+// Send posts one delivery to url as the platform does, signed with secret, and returns the response; close its Body. Send sends body as it
+// is, even if it isn't JSON; [Sample] and [Payload] make one. Redirects aren't followed. The answer must be complete within 30 seconds.
 //
-// The error is nil whatever the status. It says that url or a header is invalid, or that there was no answer; errors.Is finds ctx's.
+// The error is nil if there was a response, whatever its status. Otherwise, url or a header is invalid, or there was no response. If ctx
+// has ended, it is ctx's error (errors.Is).
 func Send(ctx context.Context, url string, secret walletcrew.Secret, tenantID string, name walletcrew.EventName, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -41,12 +42,11 @@ func answerIsFinal(*http.Request, []*http.Request) error { return http.ErrUseLas
 // maxLine bounds a line of a file for Replay: the memory that it takes.
 const maxLine = 16 << 20
 
-// Replay sends the events of a file to url, one after the other, as [Send] does. Each line of the file is the JSON of a
-// [walletcrew.Event], as "walletcrew listen --record" writes it: its name, its tenant and its body, which is signed anew. Empty lines are
-// skipped.
+// Replay sends the events of a file to url, one after the other, as [Send] does. Each line of the file is the JSON of a [walletcrew.Event],
+// as "walletcrew listen --record" writes it. The body is signed anew. Empty lines are skipped.
 //
-// It stops at the first line that is no event, is over 16 MiB, or isn't answered with 2xx within 30 seconds. The error names the line, and
-// the status if there was one; errors.Is finds ctx's. The lines before it were delivered.
+// Replay stops at the first line that is no event, is over 16 MiB, or isn't answered with 2xx within 30 seconds. The error names the line,
+// and the status if there was one. If ctx has ended, it is ctx's error (errors.Is). The lines before it were delivered.
 func Replay(ctx context.Context, file, url string, secret walletcrew.Secret) error {
 	f, err := os.Open(file) //nolint:gosec // the caller chooses it
 	if err != nil {

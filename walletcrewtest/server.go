@@ -14,22 +14,25 @@
 //	...
 //	deliveries, err := server.Emit(ctx, walletcrew.EventPassInstalled, map[string]any{"passId": "p-1001"})
 //
-// [Server.Fail] orders what goes wrong with the API, [Server.Deliver] sends a duplicate or an older event, and [Server.Requests]
-// and [Server.Webhooks] say what came of it.
+// A test can also make things go wrong:
+//
+//   - [Server.Fail] makes calls to the API fail.
+//   - [Server.Deliver] sends a duplicate or an older event.
+//   - [Server.Requests] and [Server.Webhooks] return the requests and the webhooks that the server has.
 //
 // # A handler alone
 //
-// It is tested as with [net/http/httptest]: [NewRequest] makes a signed delivery, [Sample] or [Payload] its body.
+// Test it as with net/http/httptest: [NewRequest] makes a signed delivery, and [Sample] or [Payload] its body.
 //
 // # A receiver that runs
 //
-// [TestReceiver] tells whether it keeps the rules of receiving, whatever it is written with. [Send] delivers one event to it, and
-// [Replay] those of a file.
+// [TestReceiver] tests whether a receiver keeps the rules of receiving, whatever it is written with. [Send] delivers one event to it, and
+// [Replay] the events of a file.
 //
 // # What isn't documented
 //
-// The platform's documentation leaves some things open, such as what it answers to PATCH and how it spells a signature. The
-// server takes one way, and an [Option] changes it, so that your tests can show that your code doesn't depend on it.
+// The platform's documentation leaves some things open, such as the answer to PATCH and the spelling of a signature. The server does them
+// in one way, and an [Option] changes that. So your tests can show that your code doesn't depend on it.
 package walletcrewtest
 
 import (
@@ -127,8 +130,8 @@ func newServer(opts []Option) *Server {
 	return s
 }
 
-// Close ends the delays of faults and the deliveries under way, waits for the requests under way and stops the server. Its webhooks are
-// gone with it, and nothing is delivered any more. It may be called more than once.
+// Close stops the server. It ends the delays of faults and the deliveries under way, and waits for the requests under way. The webhooks are
+// gone then, and nothing is delivered any more. You may call it more than once.
 func (s *Server) Close() {
 	s.closeOnce.Do(func() {
 		s.stop()
@@ -147,9 +150,8 @@ func (s *Server) stop() {
 	s.background.Wait()
 }
 
-// Client returns a client for the server's tenant, with its key. The waits before retries are a few milliseconds, so that a test
-// of a failure is quick; opts are applied last and may change that and everything else. It panics where
-// [walletcrew.NewClient] returns an error.
+// Client returns a client for the server's tenant, with its key. It waits only a few milliseconds before retries, so that a test of a
+// failure is quick. The opts are applied last, so they can change all of that. Client panics if [walletcrew.NewClient] returns an error.
 func (s *Server) Client(opts ...walletcrew.Option) *walletcrew.Client {
 	hc := s.client
 	c, err := walletcrew.NewClient(s.TenantID, append([]walletcrew.Option{
@@ -164,7 +166,7 @@ func (s *Server) Client(opts ...walletcrew.Option) *walletcrew.Client {
 	return c
 }
 
-// Webhooks returns the webhooks that the server has, in order of creation: the truth, whatever a client was told.
+// Webhooks returns the webhooks that the server has, in order of creation, whatever a client was told.
 func (s *Server) Webhooks() []walletcrew.Webhook {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,14 +177,14 @@ func (s *Server) Webhooks() []walletcrew.Webhook {
 	return list
 }
 
-// Requests returns what came to the API, in order of arrival, refused and faulty requests included: the last 1,000.
+// Requests returns the last 1,000 requests that came to the API, in order of arrival. Refused and faulty ones are among them.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// A Request is one that came to the API.
+// A Request is a request that came to the API.
 type Request struct {
 	Method string
 	URL    string      // path and query, as sent
@@ -195,8 +197,7 @@ const maxRequests = 1000
 // An Option is passed to [NewServer].
 type Option func(*Server)
 
-// WithTenantID names the tenant; the default is "test-tenant". Two servers with two names serve a test of a receiver for several
-// tenants.
+// WithTenantID sets the tenant's id; the default is "test-tenant". To test a receiver for several tenants, start a server for each.
 func WithTenantID(id string) Option { return func(s *Server) { s.TenantID = id } }
 
 // WithAddr listens on a fixed address, such as "127.0.0.1:8090", or ":8090" for all interfaces, which containers can reach. NewServer
@@ -204,26 +205,26 @@ func WithTenantID(id string) Option { return func(s *Server) { s.TenantID = id }
 func WithAddr(addr string) Option { return func(s *Server) { s.addr = addr } }
 
 // WithPlainHTTP accepts endpoints that begin with http:// on any host, such as "http://receiver:8080/webhooks" of a docker-compose file.
-// Without it, only loopback hosts may have one, as the platform asks for https. The client's Create and Ensure refuse such an endpoint all
-// the same: create it with [walletcrew.Client.Do], or with curl.
+// Without it, only loopback hosts may have one, because the platform asks for https. Create and Ensure of the client still refuse such an
+// endpoint. Create it with [walletcrew.Client.Do], or with curl.
 func WithPlainHTTP() Option { return func(s *Server) { s.plainHTTP = true } }
 
-// WithScopes restricts the key to the scopes, of which webhooks know "Webhook.Read" and "Webhook.Write". A call that takes
-// another is answered 403. Without this option the key may do everything; WithScopes() leaves it nothing.
+// WithScopes restricts the key to these scopes; for webhooks they are "Webhook.Read" and "Webhook.Write". A call that needs another scope
+// gets 403. Without this option the key has all scopes; with WithScopes() it has none.
 func WithScopes(scopes ...string) Option {
 	return func(s *Server) { s.scopes = slices.Clone(scopes) }
 }
 
-// WithBearerToken accepts "Authorization: Bearer" with this token, too, as the platform does after OAuth 2. It has the same
-// scopes as the key.
+// WithBearerToken also accepts "Authorization: Bearer" with this token, as the platform does with OAuth 2. It has the same scopes as the
+// key.
 func WithBearerToken(token string) Option { return func(s *Server) { s.bearerToken = token } }
 
-// WithPageSize makes the list answer n webhooks at most, with the header X-continuationToken where more follow; the query
-// parameter continuationToken asks for what follows. That the platform pages its webhooks at all isn't documented, nor how a
-// token is sent back. 0, the default, lists all.
+// WithPageSize makes a page of the list hold at most n webhooks; 0, the default, means all. If more follow, the answer has the header
+// X-continuationToken, and the query parameter continuationToken asks for the next page. The documentation doesn't say whether the platform
+// pages its webhooks, nor how a token is sent back.
 func WithPageSize(n int) Option { return func(s *Server) { s.pageSize = n } }
 
-// An Answer is what a successful PATCH or DELETE is answered with. The platform's documentation doesn't say.
+// An Answer is the server's answer to a successful PATCH or DELETE. The platform's isn't documented.
 type Answer int
 
 // The answers that [WithPatchAnswer] and [WithDeleteAnswer] take.
@@ -239,14 +240,14 @@ func WithPatchAnswer(a Answer) Option { return func(s *Server) { s.patchAnswer =
 // WithDeleteAnswer chooses the answer to DELETE; the default is [AnswerNoContent].
 func WithDeleteAnswer(a Answer) Option { return func(s *Server) { s.deleteAnswer = a } }
 
-// WithSign makes the signatures of [Server.Deliver] and [Server.Emit] with f; the default is [walletcrew.Sign]: hexadecimal in
-// lower case. How the platform spells them isn't documented. F must be safe for concurrent use.
+// WithSign makes the signatures of [Server.Deliver] and [Server.Emit] with f. The default is [walletcrew.Sign]: hexadecimal in lower case.
+// The platform's spelling isn't documented. F must be safe for concurrent use.
 func WithSign(f func(secret walletcrew.Secret, body []byte) string) Option {
 	return func(s *Server) { s.sign = f }
 }
 
-// WithHTTPClient delivers through hc, such as the one that [httptest.Server.Client] returns for a receiver with TLS. Its
-// redirect policy isn't used: redirects aren't followed.
+// WithHTTPClient delivers through hc. For a receiver with TLS, use that of [httptest.Server.Client]. Its redirect policy isn't used:
+// redirects aren't followed.
 func WithHTTPClient(hc *http.Client) Option { return func(s *Server) { s.receiver = *hc } }
 
 // randomText returns n letters and digits.
