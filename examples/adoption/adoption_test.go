@@ -77,7 +77,6 @@ func open(t *testing.T, c config) *service {
 	t.Helper()
 	s, err := c.open(t.Context(), quiet)
 	require.NoError(t, err)
-	s.db.SetMaxOpenConns(8)
 	t.Cleanup(func() { _ = s.db.Close() })
 	return s
 }
@@ -334,12 +333,38 @@ func TestNoMemberIsTooOdd(t *testing.T) {
 			{upserted, `"customer":{"id":null}`},
 			{upserted, `"customer":"C-1"`},
 			{redirected, `"store":"Par\u0000is"`},
+			{"Pass:\xff", `"passId":"p-5"`}, // a header isn't signed, and may hold any byte
+			{updated, `"passId":"p-6","identifiers":{"customerId":null}`},
 		} {
 			assert.Equal(t, 204, deliver(s, s.mux().Handle, e.name, fmt.Sprintf(`{"__id":"%d\u0000",%s}`, i, e.body)), "%.80s", e.body)
 		}
-		assert.Equal(t, 10, one[int](t, s, "SELECT COUNT(*) FROM events"), "each is logged")
-		assert.Equal(t, 3, one[int](t, s, "SELECT COUNT(*) FROM passes"))
+		assert.Equal(t, 12, one[int](t, s, "SELECT COUNT(*) FROM events"), "each is logged")
+		assert.Equal(t, 4, one[int](t, s, "SELECT COUNT(*) FROM passes"))
+		assert.Equal(t, 0, one[int](t, s, "SELECT COUNT(*) FROM passes WHERE customer_id <> ''"), "null is no customer")
 		assert.Equal(t, 1, one[int](t, s, "SELECT COUNT(*) FROM outbox"))
+	})
+}
+
+func TestTheLogIsInTheOrderOfArrival(t *testing.T) {
+	onEach(t, func(t *testing.T, c config) {
+		s := open(t, c)
+		for id, after := range map[string]time.Duration{"1": 0, "2": time.Microsecond, "3": 500 * time.Millisecond, "4": time.Second} {
+			e, err := walletcrew.ParseEvent(created, fmt.Appendf(nil, `{"__id":%q,"passId":"p-1"}`, id))
+			require.NoError(t, err)
+			e.ReceivedAt = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC).Add(after)
+			require.NoError(t, s.mux().Handle(receiver.WithKey(t.Context(), id), e))
+		}
+		rows, err := s.db.QueryContext(t.Context(), "SELECT event_id FROM events ORDER BY received_at")
+		require.NoError(t, err)
+		defer func() { _ = rows.Close() }()
+		order := ""
+		for rows.Next() {
+			var id string
+			require.NoError(t, rows.Scan(&id))
+			order += id
+		}
+		require.NoError(t, rows.Err())
+		assert.Equal(t, "1234", order)
 	})
 }
 
@@ -375,6 +400,7 @@ func TestReplicasMayStartAtOnceAndAgain(t *testing.T) {
 		s := open(t, c)
 		require.Equal(t, 204, deliver(s, s.mux().Handle, aLife[0].name, aLife[0].body))
 		assert.Equal(t, 1, one[int](t, open(t, c), "SELECT COUNT(*) FROM passes"), "a start leaves what is there")
+		assert.Equal(t, 8, s.db.Stats().MaxOpenConnections, "a burst of deliveries takes all connections of the database")
 	})
 }
 

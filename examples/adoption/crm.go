@@ -16,8 +16,9 @@ ON CONFLICT (pass_id) DO UPDATE SET
 	installs    = passes.installs + excluded.installs,
 	uninstalls  = passes.uninstalls + excluded.uninstalls`
 
-// The platform's own counts also know of installations from before this service. An installation raises the total, and an
-// uninstallation lowers the active at the same total: that tells which counts are the newest.
+// The platform's own counts also know of installations from before this service. That an installation raises the total, and an
+// uninstallation lowers the active at the same total, tells which counts are the newest. It is our reading of their names; the platform
+// doesn't document it.
 const updateCounts = `
 UPDATE passes SET total = $2, active = $3
 WHERE pass_id = $1 AND ($2 > total OR ($2 = total AND $3 < active))`

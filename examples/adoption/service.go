@@ -78,6 +78,7 @@ func (c config) open(ctx context.Context, logger *slog.Logger) (*service, error)
 	if err != nil {
 		return nil, err
 	}
+	db.SetMaxOpenConns(8) // the deliveries of a burst wait for one, and PostgreSQL has some left for others
 	dedupe, err := sqldedupe.New(db, dialect, "adoption", sqldedupe.WithRetention(30*24*time.Hour))
 	if err == nil {
 		err = dedupe.EnsureSchema(ctx)

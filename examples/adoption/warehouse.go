@@ -24,7 +24,7 @@ type row struct {
 func rowOf(e *walletcrew.Event) row {
 	r := row{id: text(e.ID), name: text(string(e.Name)), receivedAt: e.ReceivedAt.UTC(), body: string(e.Raw)}
 	if p := e.Pass(); p != nil {
-		r.passID, r.passType, r.passKind, r.customerID = text(p.PassID), text(p.PassType), text(p.PassKind), text(p.Identifiers["customerId"])
+		r.passID, r.passType, r.passKind, r.customerID = text(p.PassID), text(p.PassType), text(p.PassKind), member(e, "identifiers.customerId")
 	}
 	var info *walletcrew.AdditionalInformation
 	switch p := e.Data.(type) {
@@ -49,7 +49,7 @@ func (r row) insert(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO events (event_id, name, received_at, pass_id, pass_type, pass_kind, customer_id, device, campaign, medium, origin, active, total, body)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		r.id, r.name, r.receivedAt.Format(time.RFC3339Nano), r.passID, r.passType, r.passKind, r.customerID, r.device, r.campaign, r.medium,
+		r.id, r.name, r.receivedAt.Format("2006-01-02T15:04:05.000000Z07:00"), r.passID, r.passType, r.passKind, r.customerID, r.device, r.campaign, r.medium,
 		r.origin, r.active, r.total, r.body)
 	return err
 }
@@ -61,13 +61,10 @@ func (r row) countRedirect(ctx context.Context, tx *sql.Tx, store string) error 
 	return err
 }
 
-// text is what a column takes of a member: no NUL, which PostgreSQL refuses, and nothing that is too long for an index.
+// text is what a column takes of a member, or of the event's name, which is a header: no NUL and no bytes that aren't UTF-8, which
+// PostgreSQL refuses, and nothing that is too long for an index.
 func text(s string) string {
-	s = strings.ReplaceAll(s, "\x00", "")
-	if len(s) > 256 {
-		s = strings.ToValidUTF8(s[:256], "")
-	}
-	return s
+	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), 256)], ""), "\x00", "")
 }
 
 // member returns the member at a path such as "customerId" or "qr.store", as text; "" if there is none.
