@@ -168,9 +168,15 @@ func TestACapturedDeliveryIsOneMessageUnderWhateverTenant(t *testing.T) {
 func TestAnOperatorDealsWithDeadLetters(t *testing.T) {
 	out := capture(t)
 	ctx, cancel := context.WithCancel(t.Context())
+	ended, data := make(chan error, 1), t.TempDir()
+	var stream sync.WaitGroup
+	stream.Go(func() {
+		if err := (config{role: "stream", nats: "nats://127.0.0.1:0", data: data}).run(ctx); err != nil {
+			t.Error("stream:", err)
+		}
+	})
+	defer stream.Wait() // before its directory is removed
 	defer cancel()
-	ended := make(chan error, 2)
-	go func() { ended <- config{role: "stream", nats: "nats://127.0.0.1:0", data: t.TempDir()}.run(ctx) }()
 	nc, err := jetstream.Connect(out.has(t, `stream: at (\S+)`))
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +249,11 @@ func TestAnOperatorDealsWithDeadLetters(t *testing.T) {
 		if err := dead(ctx, nc, io.Discard, args); err == nil || !strings.Contains(err.Error(), "usage") {
 			t.Errorf("%v: got %v", args, err)
 		}
+	}
+	asked, cancelAsked := context.WithTimeout(ctx, time.Minute)
+	defer cancelAsked()
+	if err := (config{role: "dead", nats: nc.ConnectedUrl(), args: []string{"show"}}).run(asked); err == nil || !strings.Contains(err.Error(), "usage") {
+		t.Errorf("-role dead show: got %v", err)
 	}
 	if info, err := js.StreamInfo("WALLETCREW"); err != nil || info.State.Msgs != 1 {
 		t.Errorf("one event was put back: %+v, %v", info, err)

@@ -52,13 +52,14 @@ func instrument(registry prometheus.Registerer) (*otelwalletcrew.Telemetry, erro
 	return otelwalletcrew.New(otelwalletcrew.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
 }
 
-// newHandler returns the endpoint, and hands events to a worker in the same process: elsewhere there is a queue between the two.
-func newHandler(tel *otelwalletcrew.Telemetry, source verifier.SecretSource, fn receiver.HandlerFunc) (http.Handler, error) {
+// newHandler returns the endpoint, to be mounted within tel.Handler. It hands events to a worker in the same process: elsewhere there is a
+// queue between the two.
+func newHandler(tel *otelwalletcrew.Telemetry, source verifier.SecretSource, fn receiver.HandlerFunc) (*receiver.Handler, error) {
 	v, err := verifier.New(source)
 	if err != nil {
 		return nil, err
 	}
-	return tel.Handler(receiver.NewHandler(v, tel.Publish("orders", tel.Process("orders", fn)), receiver.WithObserver(tel.Observe))), nil
+	return receiver.NewHandler(v, tel.Publish("orders", tel.Process("orders", fn)), receiver.WithObserver(tel.Observe)), nil
 }
 
 func run(ctx context.Context, listen string) error {
@@ -70,29 +71,31 @@ func run(ctx context.Context, listen string) error {
 	platform := walletcrewtest.NewServer()
 	defer platform.Close()
 	client := platform.Client(tel.Client())
-	h, err := newHandler(tel, verifier.FromAPI(client), func(context.Context, *walletcrew.Event) error { return nil })
+	webhooks, err := newHandler(tel, verifier.FromAPI(client), func(context.Context, *walletcrew.Event) error { return nil })
 	if err != nil {
 		return err
 	}
 	routes := http.NewServeMux()
-	routes.Handle("POST /webhooks/walletcrew", h)
+	routes.Handle("POST /webhooks/walletcrew", tel.Handler(webhooks))
 	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{Handler: routes, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 40 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
+	context.AfterFunc(ctx, func() { _ = listener.Close() }) // which ends Serve
 	go func() {
 		if err := deliver(ctx, platform, client, "http://"+listener.Addr().String()+"/webhooks/walletcrew"); err != nil && ctx.Err() == nil {
 			log.Println(err)
 		}
 	}()
 	log.Printf("metrics: http://%s/metrics", listener.Addr())
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if err = server.Serve(listener); errors.Is(err, net.ErrClosed) {
+		err = nil
 	}
-	return nil
+	grace, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(grace), webhooks.Shutdown(grace))
 }
 
 func deliver(ctx context.Context, platform *walletcrewtest.Server, client *walletcrew.Client, endpoint string) error {

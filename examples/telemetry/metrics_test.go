@@ -40,7 +40,7 @@ func scrape(t *testing.T) string {
 	for name, key := range map[walletcrew.EventName]walletcrew.Secret{
 		walletcrew.EventPassInstalled: secret, walletcrew.EventPassUpdated: secret, walletcrew.EventPassCreated: "another",
 	} {
-		h.ServeHTTP(httptest.NewRecorder(), walletcrewtest.NewRequest("/", key, "shop", name, walletcrewtest.Sample(name)))
+		tel.Handler(h).ServeHTTP(httptest.NewRecorder(), walletcrewtest.NewRequest("/", key, "shop", name, walletcrewtest.Sample(name)))
 	}
 	platform := walletcrewtest.NewServer()
 	t.Cleanup(platform.Close)
