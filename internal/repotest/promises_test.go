@@ -61,6 +61,36 @@ func TestActionsArePinnedByTheirCommit(t *testing.T) {
 	}
 }
 
+// A tag is for HEAD: what isn't committed would be missing in the release.
+func TestNoTagIsMadeOfWhatIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("no bash here")
+	}
+	clone := t.TempDir()
+	out, err := exec.CommandContext(t.Context(), "git", "clone", "--quiet", "--no-tags", root, clone).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.NoError(t, os.WriteFile(clone+"/.ci/release", []byte(read(t, ".ci/release")), 0o755))
+	require.NoError(t, os.WriteFile(clone+"/forgotten.go", []byte("package walletcrew\n"), 0o600))
+	out, err = exec.CommandContext(t.Context(), "bash", clone+"/.ci/release", "tag", "v0.1.0").CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(out), "commit first")
+	assert.Contains(t, string(out), "forgotten.go")
+	out, err = exec.CommandContext(t.Context(), "git", "-C", clone, "tag").Output()
+	require.NoError(t, err)
+	assert.Empty(t, string(out))
+}
+
+// docs/release.md is for maintainers on macOS, too.
+func TestAReleaseNeedsNothingOfGNU(t *testing.T) {
+	t.Parallel()
+	for line := range strings.Lines(read(t, ".ci/release")) {
+		if !strings.HasPrefix(line, "#") {
+			assert.NotRegexp(t, `sed -i|\\[swd+?|]|readlink -f|mapfile|declare -A|xargs -[rd]|\$\{\w+[,^]`, line)
+		}
+	}
+}
+
 // A module that gets no tag can't be required, and one that isn't compared may break its users in silence.
 func TestEachModuleIsReleased(t *testing.T) {
 	t.Parallel()
