@@ -110,7 +110,7 @@ func withoutURL(err error) error {
 }
 
 func (a *call) logAttempt(resp *http.Response) {
-	if !a.client.log.Enabled(a.ctx, slog.LevelDebug) {
+	if !a.client.logger().Enabled(a.ctx, slog.LevelDebug) {
 		return
 	}
 	attrs := []slog.Attr{
@@ -123,7 +123,7 @@ func (a *call) logAttempt(resp *http.Response) {
 	if _, ok := errors.AsType[*APIError](a.err); !ok && a.err != nil {
 		attrs = append(attrs, slog.String("error", a.client.key.hide(a.err.Error())))
 	}
-	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: request", attrs...)
+	a.client.logger().LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: request", attrs...)
 }
 
 // failed completes the error of the call.

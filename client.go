@@ -45,7 +45,7 @@ type Client struct {
 	maxRetries int
 	minWait    time.Duration
 	maxWait    time.Duration
-	log        *slog.Logger
+	log        *slog.Logger // nil: slog.Default, as it is then
 	hooks      []callHook
 	wrap       []func(base http.RoundTripper) http.RoundTripper
 }
@@ -65,7 +65,6 @@ func NewClient(tenantID string, opts ...Option) (*Client, error) {
 		maxRetries: 3,
 		minWait:    500 * time.Millisecond,
 		maxWait:    30 * time.Second,
-		log:        slog.New(slog.DiscardHandler),
 	}
 	for _, opt := range append([]Option{WithBaseURL(ProductionURL)}, opts...) {
 		if opt == nil {
@@ -186,4 +185,11 @@ func (c *Client) send(ctx context.Context, method, path string, in any, take fun
 		return a.failed(fmt.Errorf("the answer was a success, but its body can't be decoded: %w%s", decodeError(err), a.notJSON()))
 	}
 	return nil
+}
+
+func (c *Client) logger() *slog.Logger {
+	if c.log == nil {
+		return slog.Default()
+	}
+	return c.log
 }

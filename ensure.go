@@ -91,7 +91,7 @@ func (s *WebhooksService) Ensure(ctx context.Context, spec WebhookSpec) (*Ensure
 		warnings = result.Warnings
 	}
 	for _, warning := range warnings {
-		s.client.log.LogAttrs(ctx, slog.LevelWarn, "walletcrew: ensure a webhook: "+warning, slog.String("endpoint", s.quotable(spec.Endpoint)))
+		s.client.logger().LogAttrs(ctx, slog.LevelWarn, "walletcrew: ensure a webhook: "+warning, slog.String("endpoint", s.quotable(spec.Endpoint)))
 	}
 	return result, err
 }

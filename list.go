@@ -190,7 +190,7 @@ func (l *listWalk) failed(err error) error {
 }
 
 func (l *listWalk) warn(text string, attrs ...slog.Attr) {
-	l.service.client.log.LogAttrs(l.ctx, slog.LevelWarn, "walletcrew: "+text, append(attrs, slog.Int("pages", l.pages), slog.Int("webhooks", len(l.ids)))...)
+	l.service.client.logger().LogAttrs(l.ctx, slog.LevelWarn, "walletcrew: "+text, append(attrs, slog.Int("pages", l.pages), slog.Int("webhooks", len(l.ids)))...)
 }
 
 // An inventory is what the list held at one time.

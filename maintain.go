@@ -85,15 +85,21 @@ func (s *WebhooksService) ensureWithin(ctx context.Context, spec WebhookSpec) (*
 
 // logMaintained leaves out the warnings, which Ensure has logged.
 func (s *WebhooksService) logMaintained(result *EnsureResult, err error) {
-	ctx, log := context.Background(), s.client.log
+	ctx, log := context.Background(), s.client.logger()
 	if err != nil {
 		log.LogAttrs(ctx, slog.LevelWarn, "walletcrew: the webhook can't be looked after now; it will be tried again", slog.Any("error", err))
 		return
 	}
 	level := slog.LevelInfo
-	if result.Action == EnsureUnchanged {
-		level = slog.LevelDebug
+	attrs := []slog.Attr{slog.String("id", s.quotable(result.Webhook.ID)), slog.String("action", string(result.Action)), slog.Bool("enabled", result.Webhook.Enabled)}
+	if len(result.Duplicates) > 0 {
+		attrs = append(attrs, slog.String("duplicates", s.quotable(strings.Join(result.Duplicates, ", "))))
 	}
-	log.LogAttrs(ctx, level, "walletcrew: webhook", slog.String("id", s.quotable(result.Webhook.ID)), slog.String("action", string(result.Action)),
-		slog.Bool("enabled", result.Webhook.Enabled), slog.String("duplicates", s.quotable(strings.Join(result.Duplicates, ", "))))
+	switch result.Action {
+	case EnsureUnchanged:
+		level = slog.LevelDebug
+	case EnsureCreated:
+		attrs = append(attrs, slog.String("hint", "its secret is new: verifier.FromAPI finds it; a receiver with verifier.Static answers 401 until it has it"))
+	}
+	log.LogAttrs(ctx, level, "walletcrew: webhook", attrs...)
 }

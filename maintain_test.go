@@ -228,24 +228,39 @@ func TestMaintainOfASpecThatCannotBeMeantReportsOnceAndReturns(t *testing.T) {
 	assert.Empty(t, p.writes())
 }
 
-func TestMaintainWithoutAFunctionLogs(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := &memoryPlatform{fail: away(t, 500*time.Millisecond, 503)}
-		var log bytes.Buffer
-		client := p.client(t, walletcrew.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
-		defer cancel()
-		client.Webhooks.Maintain(ctx, specOf("Pass:*"), nil)
-		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		require.Len(t, lines, 2, "%s", &log)
-		assert.Contains(t, lines[0], "level=WARN")
-		assert.Contains(t, lines[0], "503")
-		assert.Contains(t, lines[1], "level=INFO")
-		assert.Contains(t, lines[1], "action=created")
-		assert.NotContains(t, log.String(), "secret-1")
-		assert.NotContains(t, log.String(), mockedKey)
-	})
+// A service whose webhook nobody looks after must not look healthy.
+func TestMaintainWithoutAFunctionLogs(t *testing.T) { //nolint:paralleltest // one case has slog's default
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	for name, isDefault := range map[string]bool{"WithLogger": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &memoryPlatform{fail: away(t, 500*time.Millisecond, 503)}
+				var log bytes.Buffer
+				logger := slog.New(slog.NewTextHandler(&log, nil))
+				var options []walletcrew.Option
+				if isDefault {
+					slog.SetDefault(logger)
+				} else {
+					options = append(options, walletcrew.WithLogger(logger))
+				}
+				client := p.client(t, options...)
+				ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+				defer cancel()
+				client.Webhooks.Maintain(ctx, specOf("Pass:*"), nil)
+				lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+				require.Len(t, lines, 2, "%s", &log)
+				assert.Contains(t, lines[0], "level=WARN")
+				assert.Contains(t, lines[0], "503")
+				assert.Contains(t, lines[1], "level=INFO")
+				assert.Contains(t, lines[1], "action=created")
+				assert.Contains(t, lines[1], "its secret is new", "a receiver with Static must get it")
+				assert.NotContains(t, lines[1], "duplicates", "there are none")
+				assert.NotContains(t, log.String(), "secret-1")
+				assert.NotContains(t, log.String(), mockedKey)
+			})
+		})
+	}
 }
 
 func TestMaintainGoesByTheSpecAsItWas(t *testing.T) {

@@ -124,14 +124,12 @@ func WithRetries(max int, minWait, maxWait time.Duration) Option {
 	}
 }
 
-// WithLogger logs each attempt and each wait at debug level. At warn level it logs a list that isn't paged as expected (see
-// [WebhooksService.All]) and each of an [EnsureResult]'s Warnings. [WebhooksService.Maintain] without a function logs what it did, too. It
-// never logs the key, a secret or a body. Without this option, or with nil, nothing is logged.
+// WithLogger sets the logger. Without it, or with nil, that is [slog.Default]. The client logs each attempt and each wait at debug level. At
+// warn level it logs a list that isn't paged as expected (see [WebhooksService.All]) and each of an [EnsureResult]'s Warnings.
+// [WebhooksService.Maintain] without a function logs what it did, too. The client never logs the key, a secret or a body.
 func WithLogger(l *slog.Logger) Option {
 	return func(c *Client) error {
-		if l != nil {
-			c.log = l
-		}
+		c.log = l
 		return nil
 	}
 }

@@ -124,7 +124,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	_, err := walletcrew.NewClient("acme", walletcrew.WithAPIKey(strings.Repeat("+", 8<<10)))
 	require.NoError(t, err, "a long key is none of the client's business")
 	_, err = walletcrew.NewClient("acme", walletcrew.WithAPIKey("key"), walletcrew.WithLogger(nil))
-	require.NoError(t, err, "a nil logger logs nothing")
+	require.NoError(t, err, "a nil logger is slog.Default")
 }
 
 func TestAClientThatCanNeverWorkIsAnErrorAtStart(t *testing.T) {

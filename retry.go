@@ -91,7 +91,7 @@ func (a *call) wait(minWait, maxWait time.Duration, retry int, _ *http.Response)
 	if after := a.retryAfter(); after > 0 {
 		wait = after + randomBelow(min(minWait, maxWait-after))
 	}
-	a.client.log.LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
+	a.client.logger().LogAttrs(a.ctx, slog.LevelDebug, "walletcrew: waiting before a retry",
 		slog.String("method", a.method), slog.String("path", a.client.key.hide(a.path)), slog.Int("attempt", a.attempts), slog.Duration("wait", wait))
 	return wait
 }

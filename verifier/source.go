@@ -20,8 +20,8 @@ import (
 // A SecretSource says which secrets a tenant's deliveries may be signed with. It must be safe for concurrent use, and return when
 // ctx ends: until then the delivery isn't answered.
 //
-// TenantID is what the delivery's header says. Nobody has verified it: use it to choose, and for nothing else. It has at most 256
-// bytes; a delivery with a longer one is refused without a call. The slice that is returned is only read.
+// TenantID is what the delivery's header says. Nobody has verified it: use it to choose, and for nothing else. It is UTF-8
+// text of at most 256 bytes without a NUL; a delivery with another one is refused (401) without a call. The slice that is returned is only read.
 //
 //   - Secrets and no error: the delivery is verified with them.
 //   - No secrets and no error, or [ErrUnknownTenant] (errors.Is): the tenant isn't known, and the delivery is refused (401).

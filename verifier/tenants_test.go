@@ -195,7 +195,11 @@ func TestTenantsAreAskedOnceForADelivery(t *testing.T) {
 		assert.Equal(t, []int{2, 2}, []int{asked, asksSource}, "once for each delivery, also for a forged one: there is nothing to look at again")
 	}
 	require.Equal(t, 401, statusFor(verifierOf(t, source), strings.Repeat("a", 257), knownSecret))
-	assert.Equal(t, 2, asked, "nobody looks up a name of over 256 bytes")
+	for _, name := range []string{"\xff", "acm\xe9", "ac\x00me"} {
+		err := verifierOf(t, source).Verify(t.Context(), name, []byte(knownBody), walletcrew.Sign(knownSecret, []byte(knownBody)))
+		require.ErrorIs(t, err, verifier.ErrUnknownTenant, "%q", name)
+	}
+	assert.Equal(t, 2, asked, "nobody looks up a name of over 256 bytes, or one that a database refuses as text")
 }
 
 func TestEachTenantsAPIIsItsOwn(t *testing.T) {

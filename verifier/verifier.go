@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
@@ -134,6 +136,9 @@ func (v *Verifier) verify(ctx context.Context, tenantID string, body []byte, sig
 	}
 	if len(tenantID) > maxTenantBytes {
 		return fit{}, fmt.Errorf("%w: its name has %d bytes, and %d at most are looked up", ErrUnknownTenant, len(tenantID), maxTenantBytes)
+	}
+	if !utf8.ValidString(tenantID) || strings.IndexByte(tenantID, 0) >= 0 { // a database refuses such a text, which would be a 503 that a stranger makes
+		return fit{}, fmt.Errorf("%w: its name isn't UTF-8 text", ErrUnknownTenant)
 	}
 	if l.tenants != nil {
 		ctx = withNote(ctx, new(note))
