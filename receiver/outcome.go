@@ -23,7 +23,7 @@ type Outcome struct {
 	// Label is the event's name in its documented spelling if it is a known one, else "other". So
 	// it can be a metric's label. For a refused delivery it goes by ClaimedName.
 	Label walletcrew.EventName
-	// ClaimedName and ClaimedTenant are from the headers, RemoteAddr from the [http.Request]:
+	// ClaimedName and ClaimedTenant are from the headers, RemoteAddr from the http.Request:
 	// behind a proxy it is the proxy's. A refused delivery has them, too. Nothing vouches for them,
 	// and they may hold anything, so don't use them as a metric's label.
 	ClaimedName   walletcrew.EventName

@@ -32,7 +32,7 @@ type Delivery struct {
 	// Authentic is true if the signature held.
 	Authentic bool
 	// Scope is for deduplication: the event's "__id" is unique within it. The source chooses it,
-	// never the sender. "" unless Authentic. [Delivery.Key] is made of Scope and "__id".
+	// never the sender. "" unless Authentic. Delivery.Key is made of Scope and "__id".
 	Scope string
 	// Read, Verify and Decode are the times that the steps took; 0 for a step that wasn't reached.
 	// Verify includes the look-up of secrets.

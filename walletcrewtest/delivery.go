@@ -23,7 +23,7 @@ type Delivery struct {
 	// EventID is the body's "__id"; "" where it has none.
 	EventID string
 	Name    walletcrew.EventName
-	// Body is the body that was sent. Pass it to [Server.Deliver] for a duplicate.
+	// Body is the body that was sent. Pass it to Server.Deliver for a duplicate.
 	Body []byte
 	// StatusCode is the receiver's answer; 0 if there was none. To the platform, 2xx is a success.
 	StatusCode int

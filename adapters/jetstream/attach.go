@@ -88,12 +88,15 @@ func filtersOf(consumer jetstream.Consumer) []string {
 	return filters
 }
 
-// DeleteConsumer removes a consumer from the server, so that its name can have other patterns. First stop the processes that run it:
-// one that runs makes it again as it was, its function may run once more elsewhere, and some servers (2.10.22 was seen to) let the
-// new consumer pass over events when the acknowledgement comes late. Then start those with the new patterns.
+// DeleteConsumer removes a consumer from the server, so that its name can have other patterns. First stop the processes that run it, then
+// delete it, then start the processes with the new patterns. If a process still runs:
 //
-// On a work queue nothing is lost by that: what isn't handled is in the stream; tries count from 1 again. In a log
-// ([StreamConfig].KeepFor) the new consumer begins with the oldest event that is kept, also if that was handled.
+//   - It makes the consumer again as it was.
+//   - Its function may run once more elsewhere.
+//   - With some servers (seen with 2.10.22), the new consumer skips events if an acknowledgement comes late.
+//
+// On a work queue nothing is lost: events that aren't handled are still in the stream, and their tries count from 1 again. In a log
+// (StreamConfig.KeepFor), the new consumer begins with the oldest event that is kept, even if that was handled.
 //
 // A consumer that isn't there is no error.
 func (s *Stream) DeleteConsumer(ctx context.Context, name string) error {

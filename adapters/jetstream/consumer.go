@@ -66,7 +66,7 @@ type ConsumerConfig struct {
 	Concurrency int
 	// MaxTries is how often an event is tried before it becomes a dead letter. Default 20: with the
 	// default Backoff, more than an hour. A try that ended with the worker's crash counts. A
-	// receiver.Temporary error doesn't, see Consumer.Run. In a log ([StreamConfig].KeepFor), a
+	// receiver.Temporary error doesn't, see Consumer.Run. In a log (StreamConfig.KeepFor), a
 	// try is also the last one if the stream would drop the event before the next, by this
 	// machine's clock.
 	//

@@ -14,9 +14,9 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// The further headers of a dead letter. Its other headers and its body are the event's; its subject is the event's, under the
-// prefix with "-dead": walletcrew-dead.acme.Pass.Installed. Where the body leaves no room for them in what the server takes as one
-// message (max_payload), the reason is shortened, and then they are left out.
+// The headers that a dead letter has besides the event's. Its body is the event's, and so is its subject, except for "-dead" after the
+// prefix: walletcrew-dead.acme.Pass.Installed. If the message would be larger than the server allows (max_payload), the reason is
+// shortened; if that isn't enough, these headers are left out.
 const (
 	HeaderReason   = "Walletcrew-Dead-Reason"   // the last error's text, without line breaks, at most 1,024 bytes
 	HeaderSubject  = "Walletcrew-Dead-Subject"  // where the event was
@@ -30,9 +30,9 @@ var ErrNoDeadLetter = errors.New("jetstream: there is no such dead letter")
 
 // A DeadLetter is an event that could not be handled. Get it with [Stream.DeadLetters] or [Stream.DeadLetter].
 type DeadLetter struct {
-	// ID names this dead letter for [Stream.DeadLetter]: its place in the dead letters' stream and when it was stored there, as in
-	// "17-18c2f0a4b1e3d600". It never changes, no other dead letter ever has it, and it doesn't come from the event: one without "__id"
-	// has an ID, and an event that died twice has two. It holds only letters, digits and '-'.
+	// ID identifies the dead letter for Stream.DeadLetter. It never changes, and no other dead letter ever has it. It is made of the
+	// place in the dead letters' stream and the time when it was stored there, such as "17-18c2f0a4b1e3d600", not of the event's "__id": an
+	// event that died twice has two. It holds only letters, digits and '-'.
 	ID       string
 	Event    *walletcrew.Event // nil if it can't be parsed
 	Key      string            // of the event, see receiver.Key; "" without one
@@ -50,8 +50,8 @@ type DeadLetter struct {
 	takeover time.Duration // of a claim; 0 is claimTakeover
 }
 
-// DeadLetters returns the dead letters, the oldest first, up to the last one that is there when it is called. The error ends it.
-// Each costs a question to the server: it is made for people and for repairs, not for speed.
+// DeadLetters returns the dead letters, the oldest first, up to the last one that is there when it is called. An error ends the loop. Each
+// dead letter takes a request to the server: this is for people and repairs, not for speed.
 func (s *Stream) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 	return func(yield func(*DeadLetter, error) bool) {
 		seen := s.nc.LastError()

@@ -11,7 +11,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// An Outcome says what became of one delivery to a [Consumer].
+// An Outcome is the result of one delivery to a [Consumer], for ConsumerConfig.Observer.
 type Outcome struct {
 	Event    *walletcrew.Event // nil if it can't be parsed
 	Subject  string
@@ -22,7 +22,8 @@ type Outcome struct {
 	Err      error         // nil for Handled and Ignored
 }
 
-// A Result is what became of a delivery to a [Consumer], in a word that serves as a metric's label.
+// A Result says how a delivery to a [Consumer] ended. It is one of the constants, so it can be a
+// metric's label.
 type Result string
 
 // The results.

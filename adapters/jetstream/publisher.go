@@ -16,8 +16,8 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// The headers of an event's message. The values of all but the key are escaped as in a URL where they hold anything but printable
-// ASCII, a space or a '%'.
+// The headers of an event's message. A value with a space, a '%', or a character that isn't printable ASCII is escaped as in a URL. The key
+// never is.
 const (
 	HeaderEvent  = "Walletcrew-Event"
 	HeaderTenant = "Walletcrew-Tenant" // what the delivery's header said; see verifier.Verifier for when it is vouched for
@@ -30,7 +30,8 @@ const (
 // headerPrefix begins the names of the headers that travel with an event, see receiver.Headers.
 const headerPrefix = "Walletcrew-H-"
 
-// HeaderPublished is a header of events that [DeadLetter.Redrive] has put back: when the event was published first, RFC 3339.
+// HeaderPublished is the time when the event was first published, in RFC 3339. Only events that [DeadLetter.Redrive] has put back have this
+// header.
 const HeaderPublished = "Walletcrew-Published"
 
 // A Publisher puts events into a stream. It is safe for concurrent use.
@@ -83,9 +84,9 @@ func watchOf(nc *nats.Conn) *watch {
 // publishTimeout bounds an acknowledgement: a server that is well answers within milliseconds.
 const publishTimeout = 5 * time.Second
 
-// NewPublisher returns a publisher, once it has seen that the server would take its events: it sends one that the server is bound
-// to refuse. The error is [ErrPermission] where the user may not publish, [ErrUnavailable] where nobody listens. It warns in the log if
-// the server or the stream can't take the largest events, see [StreamConfig].MaxBodyBytes.
+// NewPublisher returns a publisher. It first checks that the server would take events, by sending one that the server must refuse. The
+// error is [ErrPermission] if the user may not publish, and [ErrUnavailable] if nobody listens. NewPublisher logs a warning if the server
+// or the stream can't take the largest events, see StreamConfig.MaxBodyBytes.
 func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 	if stream == nil {
 		return nil, errors.New("jetstream: the stream is nil")
@@ -112,21 +113,25 @@ func NewPublisher(ctx context.Context, stream *Stream) (*Publisher, error) {
 	return &Publisher{stream, watchOf(stream.nc)}, nil
 }
 
-// Handle is a [receiver.HandlerFunc]: it publishes the event and returns nil once the stream has acknowledged it, so that a 2xx
-// means that it is stored. After an error the event may be stored or not; delivered again, it is recognized, see below.
+// Handle is a [receiver.HandlerFunc]. It publishes the event, and returns nil once the stream has acknowledged it: a 2xx means that the
+// event is stored. After an error, the event may be stored or not. If it is delivered again, it is recognized, see below.
 //
-// The message is e.Raw, byte for byte, with the event's name, tenant, "__id", [receiver.Key] and [receiver.Headers] as headers. The key is also the
-// message's Nats-Msg-Id: within the duplicate window JetStream drops an event that it has, which is a success here. So a captured
-// delivery that is sent again under another tenant's name is no other event.
+// The message is e.Raw, byte for byte, with the event's name, tenant, "__id", [receiver.Key] and [receiver.Headers] as headers. The key is
+// also the message's Nats-Msg-Id. Within the duplicate window JetStream drops an event that it already has; for Handle that is a success. A
+// captured delivery that is sent again under another tenant's name is the same event, because the sender doesn't choose the key.
 //
-// Ctx is the one that the handler calls its function with, or comes from it. Without a key in it, as for an event without "__id", the
-// message has no Nats-Msg-Id, and is never taken for a duplicate. Where no handler of this SDK calls Handle, set the key with
-// [receiver.WithKey]. One that isn't printable ASCII without spaces, of at most 512 bytes, is an error.
+// Pass the context that the handler calls its function with, or one derived from it. Without a key in it, as for an event without "__id",
+// the message has no Nats-Msg-Id, and is never taken for a duplicate. If it isn't a handler of this SDK that calls Handle, set the key with
+// [receiver.WithKey]. The key must be printable ASCII without spaces, of at most 512 bytes; any other is an error.
 //
-// It waits for at most 5 s and as long as ctx lasts, and fails at once when the connection breaks or isn't there, so that a
-// server that is away costs neither time nor memory. Errors, each a [receiver.Temporary], so that the handler answers 503:
-// [ErrUnavailable], [ErrStreamFull], [ErrPermission], [ErrStreamNotFound]; [nats.ErrMaxPayload] if the server takes no message of
-// this size (max_payload is 1 MB by default, headers included; raise it to 2 MB for what the verifier lets through by default).
+// Handle waits for at most 5 s, and not longer than ctx lasts. If there is no connection, or if it breaks, Handle fails at once. So a
+// server that is away costs neither time nor memory.
+//
+// Each of these errors is a [receiver.Temporary], so that the handler answers 503:
+//
+//   - [ErrUnavailable], [ErrStreamFull], [ErrPermission] and [ErrStreamNotFound]
+//   - nats.ErrMaxPayload if the message is too large for the server. Its max_payload is 1 MB by default, headers included. The verifier
+//     lets through bodies of 1 MiB by default, so raise max_payload to 2 MB.
 func (p *Publisher) Handle(ctx context.Context, e *walletcrew.Event) error {
 	s, link := p.stream, p.watch.link.Load()
 	if e == nil || len(e.Raw) == 0 {

@@ -14,18 +14,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Redrive puts the event back to where it was, to be tried anew from 1, and removes the dead letter once the stream has it. If somebody
-// else has put it back or deleted it, Redrive changes nothing and returns [ErrNoDeadLetter]. In a log ([StreamConfig].KeepFor) all its
-// consumers get the event again, also those that have handled it: for one alone, call its function with receiver.WithKey(ctx, d.Key)
-// and d.Event, and then Delete.
+// Redrive puts the event back into its stream, and removes the dead letter once the stream has it. The event's tries start again from 1. If
+// somebody else has put it back or deleted it, Redrive changes nothing and returns [ErrNoDeadLetter].
 //
-// The event keeps its key, so that a function that has made its effect already can tell. The duplicate window doesn't hold it up.
+// In a log (StreamConfig.KeepFor), all consumers get the event again, also those that have handled it. To handle it for one consumer only,
+// call its function with receiver.WithKey(ctx, d.Key) and d.Event, and then Delete.
 //
-// Of several calls of Redrive and Delete for one dead letter, in any processes, one takes effect at a time: it holds a claim, a message
-// in the dead letters' stream. A process that dies in between loses nothing: the dead letter is there until the event is back in the
-// stream. Its claim holds up the next call for 20 s. If that call is a Redrive within the duplicate window, an event that was back
-// already isn't put back twice. In a dead letters' stream that is full there is no room for a claim: then don't redrive and delete the
-// same dead letter at the same moment.
+// The event keeps its key, so that a deduper in the function knows an effect that was already made. The duplicate window doesn't stop the
+// event.
+//
+// Several processes may call Redrive and Delete for one dead letter. One call at a time takes effect, because it first stores a claim, a
+// message in the dead letters' stream.
+//
+//   - If a process dies in between, nothing is lost: the dead letter stays until the event is back in the stream. Its claim holds up the
+//     next call for 20 s. If that is a Redrive within the duplicate window, an event that is already back isn't put back twice.
+//   - If the dead letters' stream is full, there is no room for a claim. Then don't redrive and delete the same dead letter at the same
+//     moment.
 func (d *DeadLetter) Redrive(ctx context.Context) error {
 	return d.claimed(ctx, func(ctx context.Context, dead jetstream.Stream) error {
 		if err := d.putBack(ctx); err != nil {
@@ -35,8 +39,8 @@ func (d *DeadLetter) Redrive(ctx context.Context) error {
 	})
 }
 
-// Delete removes the dead letter; the event is gone then. [ErrNoDeadLetter] means that somebody else has put it back or deleted it.
-// Only one of several calls of Redrive and Delete takes effect; see [DeadLetter.Redrive].
+// Delete removes the dead letter; the event is gone then. The error is [ErrNoDeadLetter] if somebody else has put it back or deleted it.
+// Only one of several calls of Redrive and Delete takes effect, see [DeadLetter.Redrive].
 func (d *DeadLetter) Delete(ctx context.Context) error {
 	return d.claimed(ctx, d.remove)
 }

@@ -10,17 +10,17 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// Stats is what the server knows of a consumer's events, those of all its processes.
+// Stats counts a consumer's events, those of all its processes, as the server knows them.
 type Stats struct {
 	Pending   uint64        // not delivered to a worker yet
-	Unsettled uint64        // in progress or waiting for a retry; the server doesn't say which, see [Consumer.Stats]
+	Unsettled uint64        // in progress or waiting for a retry; the server doesn't say which, see Consumer.Stats
 	Dead      uint64        // dead letters in the stream, of all consumers
 	Oldest    time.Duration // the age of the oldest event that is pending or unsettled, by the server's clock; 0 without one
 }
 
-// Stats asks the server about the consumer with this name ([ConsumerConfig].Name). It may be called in any process, such as one that
-// only exports metrics. Each call asks three or more questions: every few seconds is often enough. The numbers are of moments that differ a
-// little. [jetstream.ErrConsumerNotFound] (of nats.go) means that there is no such consumer yet.
+// Stats asks the server about the consumer with this name ([ConsumerConfig].Name). You can call it in any process, such as one that only
+// exports metrics. Each call makes three or more requests, so call it every few seconds at most. The numbers are of slightly different
+// moments. [jetstream.ErrConsumerNotFound] (of nats.go) means that there is no such consumer yet.
 func (s *Stream) Stats(ctx context.Context, consumer string) (Stats, error) {
 	seen := s.nc.LastError()
 	found, err := s.js.Consumer(ctx, s.cfg.Name, consumer)
@@ -84,15 +84,15 @@ func (s *Stream) dead(ctx context.Context) (uint64, error) {
 	return n, nil
 }
 
-// ConsumerStats is what this process does with its events.
+// ConsumerStats counts the events of this process, see [Consumer.Stats].
 type ConsumerStats struct {
 	InProgress uint64                 // functions that run now
 	Waiting    uint64                 // events that failed and wait for their next try, or whose name is paused
-	Paused     []walletcrew.EventName // the names whose function returned a Temporary error, sorted; see [Consumer.Run]
+	Paused     []walletcrew.EventName // the names whose function returned a Temporary error, sorted; see Consumer.Run
 }
 
-// Stats tells the events that are in progress in this process from those that it has given back and that wait. Those of other processes
-// aren't in it; [Stream.Stats] has them all.
+// Stats counts the events that are in progress in this process, and those that it has given back and that wait. [Stream.Stats] counts the
+// events of all processes.
 func (c *Consumer) Stats() ConsumerStats {
 	l := c.ledger
 	l.mu.Lock()

@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A Stream holds the events between the receiver and the workers, and those that can't be handled (dead letters). Get it with
-// [EnsureStream] or [OpenStream]. It is safe for concurrent use, and lives as long as its connection.
+// A Stream holds the events that wait for the workers, and the dead letters: events that couldn't be handled. Get it with [EnsureStream] or
+// [OpenStream]. It is safe for concurrent use, and lives as long as its connection.
 type Stream struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
@@ -27,37 +27,40 @@ type Stream struct {
 	maxMsgSize int32         // of the stream; not positive is no limit
 }
 
-// StreamConfig says what a stream is called and holds. The zero value is a good one for a single server.
+// StreamConfig has the settings of a [Stream]. The zero value is good for a single server.
 //
-// A stream drops what is published again under a [receiver.Key] that it has seen. So two receivers may share a stream if the same key
-// means the same event in both, as in replicas. Two with a verifier.Static of a tenant's own each may not, since their keys don't name
-// the tenant: give each a stream.
+// A stream drops an event whose [receiver.Key] it has seen. So two receivers may share a stream only if the same key means the same event
+// in both, as in replicas. If each of two tenants has a receiver with a verifier.Static, give each receiver its own stream, since these
+// keys don't name the tenant.
 type StreamConfig struct {
 	// Name is the stream's name: letters, digits, '-' and '_'. Default "WALLETCREW". The dead letters' stream is Name + "_DEAD".
 	Name string
-	// Prefix is what the events' subjects begin with, see [Subject]: one token or several. Default "walletcrew". The dead
+	// Prefix is what the events' subjects begin with, see Subject: one token or several. Default "walletcrew". The dead
 	// letters' subjects begin with Prefix + "-dead".
 	Prefix string
-	// Replicas is on how many servers each event is before it is acknowledged (on a majority of them): 1, 3 or 5. Default 1. More
-	// than one takes a cluster.
+	// Replicas is the number of servers that store each event: 1, 3 or 5. A majority of them must have it before it is acknowledged.
+	// Default 1. More than one needs a cluster.
 	Replicas int
-	// DuplicateWindow is how long JetStream recognizes an event that it has already. Default 1 h, or KeepFor if that is shorter; a
-	// longer one than KeepFor is an error. A server holds the keys of this time in memory, some 140 bytes each.
+	// DuplicateWindow is how long JetStream recognizes an event that it already has. Default 1 h, or KeepFor if that is shorter. It is an
+	// error if it is longer than KeepFor. The server holds the keys of this time in memory, some 140 bytes each.
 	DuplicateWindow time.Duration
-	// MaxBytes and MaxMsgs limit each of the two streams, so that the server's disk must have room for twice MaxBytes. 0: as much
-	// as the server allows. At the limit, publishing fails with [ErrStreamFull], and nothing that is in the stream is dropped.
-	// While that of the dead letters is full, an event that should go there stays where it is and is tried again. [EnsureStream]
-	// raises the limits of streams that exist, and never lowers them.
+	// MaxBytes and MaxMsgs limit each of the two streams, so the server's disk needs room for twice MaxBytes. 0: as much as the server
+	// allows. At the limit, publishing fails with ErrStreamFull, and no stored event is dropped. While the dead letters' stream is full,
+	// an event that should go there stays in its stream and is tried again. EnsureStream raises the limits of streams that exist, and
+	// never lowers them.
 	MaxBytes, MaxMsgs int64
-	// KeepFor decides what the stream is. 0, the default: a work queue. An event stays until it was handled, however long that
-	// takes, and is then removed; each goes to one consumer, and the patterns of two consumers may not overlap. Otherwise a log:
-	// an event stays for this time, handled or not, and is then removed, also if nobody has asked for it; any number of consumers
-	// get each event. What a function fails at until then goes to the dead letters before it is removed, if these can be stored.
+	// KeepFor decides whether the stream is a work queue or a log.
+	//
+	//   - 0, the default: a work queue. An event stays until it is handled, however long that takes, and is then removed. Each event goes
+	//     to one consumer, and the patterns of two consumers may not overlap.
+	//   - Otherwise: a log. An event stays for this time, handled or not, and is then removed, even if no consumer has taken it. Any number
+	//     of consumers get each event. An event that a function fails at until then goes to the dead letters before it is removed, if these
+	//     can be stored.
 	KeepFor time.Duration
-	// MaxBodyBytes is how large the largest body is, as in verifier.WithMaxBodyBytes. A server or stream that takes no message of this
-	// size and 4 KiB of headers is found at start, instead of by an event that gets 503 each time it comes: it is [ErrTooSmall]. 0:
-	// the verifier's default, 1 MiB; then it is a warning of [NewPublisher] in the log, since so large an event is rare and the
-	// default of a NATS server is a little too small for it.
+	// MaxBodyBytes is the size of the largest body, as in verifier.WithMaxBodyBytes. If the server or the stream doesn't take a message of
+	// this size with 4 KiB of headers, that is ErrTooSmall at start. Otherwise such an event would get 503 each time it comes. 0: the
+	// verifier's default, 1 MiB. Then, instead of the error, NewPublisher logs a warning: so large an event is rare, and the default of a
+	// NATS server is a little too small for it.
 	MaxBodyBytes int64
 	// Logger is for that warning. Nil: slog.Default().
 	Logger *slog.Logger
@@ -71,24 +74,24 @@ var (
 	ErrServerTooOld = errors.New("jetstream: the NATS server is too old")
 	// ErrPermission: the server doesn't allow this user what is needed. The error's text names the subject.
 	ErrPermission = errors.New("jetstream: the NATS server denies it")
-	// ErrStreamConfig: the stream exists, but isn't as it must be to keep what this package promises. Nothing was changed.
+	// ErrStreamConfig: the stream exists, but with its settings it can't keep the promises of this package. Nothing was changed.
 	ErrStreamConfig = errors.New("jetstream: the stream is not as it must be")
-	// ErrOtherPatterns: the consumer exists, and takes other events; see [Stream.DeleteConsumer].
+	// ErrOtherPatterns: the consumer exists, and takes other events; see Stream.DeleteConsumer.
 	ErrOtherPatterns = errors.New("jetstream: the consumer has other patterns")
-	// ErrStreamNotFound: there is no such stream; [EnsureStream] makes it.
+	// ErrStreamNotFound: there is no such stream; EnsureStream makes it.
 	ErrStreamNotFound = errors.New("jetstream: there is no such stream")
 	// ErrStreamFull: the stream has reached its MaxBytes or MaxMsgs, or the account its limit, or the server's disk is full.
 	ErrStreamFull = errors.New("jetstream: there is no room (the stream's MaxBytes or MaxMsgs, which EnsureStream can raise; the account's limit; or the server's disk)")
-	// ErrTooSmall: the server's max_payload, or the stream's max_msg_size, is too small for [StreamConfig].MaxBodyBytes.
+	// ErrTooSmall: the server's max_payload, or the stream's max_msg_size, is too small for StreamConfig.MaxBodyBytes.
 	ErrTooSmall = errors.New("jetstream: the largest events are refused")
 	// ErrUnavailable: there is no connection, or no answer in time.
 	ErrUnavailable = errors.New("jetstream: the NATS server can't be reached")
 )
 
-// Connect connects to a server, or to any of a cluster ("nats://a:4222,nats://b:4222"), with options that suit a service: it
-// reconnects for as long as the server is away, within half a second of its return, and sends nothing late. Your own options
-// come after these. The first connection must succeed. With a connection of your own, set nats.MaxReconnects(-1): by default it
-// gives up after two minutes.
+// Connect connects to a server, or to any server of a cluster ("nats://a:4222,nats://b:4222"). The first connection must succeed. After
+// that, it tries to reconnect for as long as the server is away, and is connected within half a second of the server's return. An event
+// that is published meanwhile is an error, and isn't sent later. Your own options come after Connect's. If you make the connection
+// yourself, set nats.MaxReconnects(-1): by default it gives up after two minutes.
 func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(url, append([]nats.Option{
 		nats.Name("walletcrew-go"),
@@ -108,9 +111,9 @@ func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// EnsureStream returns the stream and that of its dead letters, and creates what doesn't exist: on disk, refusing when full. What
-// exists is checked, see [OpenStream], and not changed but for MaxBytes and MaxMsgs, which are raised. Call it when the service
-// starts; the error says what to do. A context without a deadline waits 5 s for each answer.
+// EnsureStream returns the stream, and creates it and the stream of its dead letters if they don't exist: on disk, and refusing events when
+// full. If they exist, it checks them as [OpenStream] does. It changes nothing but MaxBytes and MaxMsgs, which it raises. Call it when the
+// service starts; the error says what to do. If ctx has no deadline, it waits 5 s for each answer.
 func EnsureStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	s, err := newStream(nc, cfg)
 	if err != nil {
@@ -161,10 +164,16 @@ func higher(have, want int64) int64 {
 	return have
 }
 
-// OpenStream returns the stream that exists, for a service that may not create one. The errors are those above:
-// [ErrStreamConfig] if its storage is memory, it drops old events when full, it isn't at least what cfg says, its subjects
-// aren't those of the prefix, or anything else is set that could lose an event. [NewConsumer] checks the dead letters' stream in
-// the same way.
+// OpenStream returns a stream that exists, for a service that may not create one. The errors are those of the variables above.
+// [ErrStreamConfig] means that the stream
+//
+//   - has its storage in memory
+//   - drops old events when full
+//   - is less than cfg says
+//   - has other subjects than those of the prefix
+//   - has any other setting that could lose an event
+//
+// [NewConsumer] checks the dead letters' stream in the same way.
 func OpenStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) (*Stream, error) {
 	s, err := newStream(nc, cfg)
 	if err != nil {

@@ -15,17 +15,15 @@ const maxToken = 200
 
 // Subject returns the subject of a tenant's event after the prefix: three tokens, <tenant>.<Category>.<Name>.
 //
-//   - In a token, letters, digits, '-' and '_' of ASCII stand for themselves, any other byte is '%' and two hexadecimal digits,
-//     as in a URL: the tenant "a.b c" is "a%2Eb%20c".
+//   - ASCII letters and digits, '-' and '_' stand for themselves. Any other byte is '%' and two hexadecimal digits, as in a URL: the tenant
+//     "a.b c" is "a%2Eb%20c".
 //   - A tenant, a category or a name that is empty is "~".
-//   - The event name is split at its first ':' or '.'; which of the two it was is left out. A name without one, or that begins
-//     with one, has no category: "Ping" is "~.Ping".
-//   - A token that would be longer than 200 bytes is "~" and the base64url SHA-256 of the text. Only then can the subject not be
-//     turned back; the message's headers hold the text.
-//   - A category that the platform is known to have ("Pass", "Customer", "Redirect"), and a name that it is known to have, is
-//     written as the platform documents it, also where case or '.' for ':' differ: "pass.created" is "Pass.Created". So a subject
-//     filter finds all that [walletcrew.EventName.Matches] takes for one event. Names that this version doesn't know keep their
-//     spelling.
+//   - The event name is split at its first ':' or '.'. A name without one, or that begins with one, has no category: "Ping" is "~.Ping".
+//   - A token that would be longer than 200 bytes is "~" and the base64url SHA-256 of the text. [ParseSubject] can't turn such a subject
+//     back, but the message's headers hold the text.
+//   - A known category ("Pass", "Customer", "Redirect") and a known name have the documented spelling: "pass.created" is "Pass.Created". So
+//     one subject filter finds all spellings that [walletcrew.EventName.Matches] takes for the same event. Names that this version doesn't
+//     know keep their spelling.
 //
 // Tenants and names that differ otherwise have different subjects.
 func Subject(tenantID string, name walletcrew.EventName) string {

@@ -60,7 +60,7 @@ type Server struct {
 
 // Options say how a server runs. Only Dir is needed.
 type Options struct {
-	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets [ErrInUse] on Unix, while
+	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets ErrInUse on Unix, while
 	// on Windows nothing keeps it away. Not on a network file system.
 	Dir string
 	// SyncInterval is how often what was written is brought to the disk itself (fsync). 0, the default: before each
@@ -71,7 +71,7 @@ type Options struct {
 	// Linux and macOS, what NATS chooses at the start.
 	MaxStore int64
 	// Listen opens a port for clients, such as workers in other processes and the nats command: "127.0.0.1:4222", port 0 for any.
-	// "", the default: none; only [Server.Connect] gets in. It must be a loopback address, since anyone who reaches it may read and
+	// "", the default: none; only Server.Connect gets in. It must be a loopback address, since anyone who reaches it may read and
 	// write everything; what is open to others, with TLS and users, is set in Configure.
 	Listen string
 	// Cluster makes the server one of several.
