@@ -1,6 +1,6 @@
-// Package pgxdedupe is package sqldedupe for programs that use pgx without database/sql: [Deduper.Once], [Deduper.InTx] and
-// [Deduper.InTxKey] take a pgx.Tx, and record an event in the transaction that holds its effect. Both are committed, or neither is:
-// exactly once.
+// Package pgxdedupe is package sqldedupe for programs that use pgx without database/sql. [Deduper.Once], [Deduper.InTx] and
+// [Deduper.InTxKey] take a [pgx.Tx], and record an event in the transaction that holds its effect. Both are committed or neither is, so the
+// effect is made exactly once.
 //
 //	dedupe, err := pgxdedupe.New(pool, "orders") // the name of what your function does with the events
 //	if err != nil {
@@ -45,9 +45,9 @@ const (
 	defaultRetention = 24 * time.Hour
 )
 
-// A Deduper remembers events in a table of PostgreSQL. Make it with [New]. It is safe for concurrent use, by any number of processes
-// that use the same table and name. It has nothing to close; the pool is yours. Its only goroutine is that of
-// [Deduper.PurgeInBackground], for as long as one statement takes.
+// A Deduper remembers events in a table of PostgreSQL. Make it with [New]. It is safe for concurrent use, by any number of processes that
+// use the same table and name. It has nothing to close; the pool is yours. It has no goroutine, except while [Deduper.PurgeInBackground]
+// runs a statement.
 type Deduper struct {
 	pool      *pgxpool.Pool
 	leases    *sqldedupe.Deduper
@@ -65,15 +65,15 @@ type Option func(*Deduper)
 // doesn't begin with a digit; it may have a schema's name and a dot before it. Anything else is an error of [New]. It isn't quoted.
 func WithTable(name string) Option { return func(d *Deduper) { d.table = name } }
 
-// WithRetention sets for how long an event that is done is remembered; default 24 h, at least 1 ms, or New returns an error. For how
-// long the platform may deliver an event again isn't documented; rows are small, so days are cheap.
+// WithRetention sets for how long an event that is done is remembered; default 24 h. Under 1 ms, New returns an error. It isn't documented
+// for how long the platform may deliver an event again. Rows are small, so days are cheap.
 func WithRetention(retention time.Duration) Option {
 	return func(d *Deduper) { d.retention = retention }
 }
 
-// New returns a Deduper. Name says which receiver it is for, such as "orders": the replicas of one receiver share a name, and two
-// receivers whose functions do different things need two, or each takes the other's events for duplicates. It has 1 to 64 ASCII letters,
-// digits, '-', '_' and '.'.
+// New returns a Deduper. Name says which receiver it is for, such as "orders". The replicas of one receiver use the same name. Two
+// receivers whose functions do different things need two names: under one, each takes the other's events for duplicates. A name has 1 to 64
+// ASCII letters, digits, '-', '_' and '.'.
 //
 // A nil pool, a wrong name and a wrong option are errors; a nil option is ignored. New doesn't ask the database: call
 // [Deduper.EnsureSchema] or [Deduper.Check] when the program starts.
@@ -111,16 +111,18 @@ func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	return d.leases.Release(ctx, key, token)
 }
 
-// EnsureSchema creates the table where it is missing, and then does what [Deduper.Check] does.
+// EnsureSchema creates the table if it is missing, and then does the same as [Deduper.Check].
 func (d *Deduper) EnsureSchema(ctx context.Context) error { return d.leases.EnsureSchema(ctx) }
 
-// Check says, when a program starts, what would go wrong later, see [sqldedupe.Deduper.Check].
+// Check finds at the start of a program the faults that would show later, see
+// [sqldedupe.Deduper.Check].
 func (d *Deduper) Check(ctx context.Context) error { return d.leases.Check(ctx) }
 
-// Purge removes up to max expired rows and returns how many that were, see [sqldedupe.Deduper.Purge].
+// Purge removes up to max expired rows and returns how many it removed, see
+// [sqldedupe.Deduper.Purge].
 func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) { return d.leases.Purge(ctx, max) }
 
-// PurgeInBackground removes some expired rows if it is due, and doesn't wait for that, see [sqldedupe.Deduper.PurgeInBackground].
-// [Deduper.Complete] and [Deduper.Once] call it for each event that is done; if you use [Deduper.InTx] alone, call it after each commit.
-// The pool's Close waits for a statement that runs, for milliseconds.
+// PurgeInBackground removes some expired rows if it is time to, and doesn't wait for that, see [sqldedupe.Deduper.PurgeInBackground].
+// [Deduper.Complete] and [Deduper.Once] call it for each event that is done. If you use only [Deduper.InTx], call it after each commit. The
+// pool's Close waits for a running statement, for milliseconds.
 func (d *Deduper) PurgeInBackground(ctx context.Context) { d.leases.PurgeInBackground(ctx) }

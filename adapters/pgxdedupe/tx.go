@@ -22,12 +22,16 @@ import (
 type TxFunc func(ctx context.Context, tx pgx.Tx, e *walletcrew.Event) error
 
 // Once returns a HandlerFunc that runs fn exactly once for each event, in a transaction that also records the event. The transaction has
-// the database's default isolation level; it is rolled back if fn returns an error, a Discard included, or panics.
+// the database's default isolation level. It is rolled back if fn panics or returns an error, a Discard included.
 //
-// Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil. All errors are to
-// be delivered again, and an event without "__id" is [ErrNoID] each time it comes. The errors of the database before fn is called are
-// [receiver.Temporary] (503), and so are those of the commit that are known to be the database's trouble: a lost connection, a deadlock,
-// a full disk. An error of the commit leaves open whether it took place; the next delivery finds out.
+// Fn may begin several times for one event, but only one of these transactions is committed. A duplicate returns nil. After any error the
+// platform delivers the event again:
+//
+//   - [ErrNoID] if the event has no "__id", each time it comes.
+//   - [receiver.Temporary] (503) for an error of the database before fn is called.
+//   - The same for a commit that failed through the database's fault: a lost connection, a deadlock, a full disk.
+//
+// After an error of the commit, nobody knows whether it took place; the next delivery finds out.
 //
 // After a commit it calls [Deduper.PurgeInBackground]. The delivery's answer doesn't wait for that.
 func (d *Deduper) Once(fn TxFunc) receiver.HandlerFunc {
@@ -88,13 +92,17 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 	_ = tx.Rollback(ctx)
 }
 
-// InTx records in your transaction that the event of the context is done, and reports whether it is the first to do so. If it is, make
-// the event's effect in the same transaction and commit. If it isn't, roll back, and acknowledge the event: it is done, and committed.
-// After an error, roll back and return the error, so that the event is delivered again. [Deduper.Once] does all of that.
+// InTx records in your transaction that the event of the context is done, and says whether this is the first time.
 //
-// The event is known by [receiver.Key]; without a key the error is [ErrNoID]. Of several transactions with one key one goes on; the
-// others wait in InTx until it ends. From REPEATABLE READ on they get an error then, since they can't see what it committed. Call InTx
-// first in a transaction: then nothing is rolled back that was done in vain.
+//   - True: make the event's effect in the same transaction, and commit.
+//   - False: roll back and return nil. The event was done before, and that is committed.
+//   - An error: roll back and return the error from your HandlerFunc, so that the event is delivered again.
+//
+// [Deduper.Once] does all of this.
+//
+// The event is known by [receiver.Key]; without a key the error is [ErrNoID]. Of several transactions with one key, one goes on, and the
+// others wait in InTx until it ends. From REPEATABLE READ on they then get an error, since they can't see what it committed. Call InTx
+// first in a transaction. Then no work is rolled back for a duplicate.
 func (d *Deduper) InTx(ctx context.Context, tx pgx.Tx) (first bool, err error) {
 	key, err := keyOf(ctx)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ErrSchema means that the table is missing, or isn't what the schema says. Use errors.Is.
+// ErrSchema means that the table is missing, or that it isn't as in the schema. Use errors.Is.
 var ErrSchema = errors.New("sqldedupe: the table is missing or has another shape")
 
 // codes are what the engines call a failure: SQLSTATEs of PostgreSQL ("23*" is the whole class), numbers of MySQL, texts of

@@ -8,16 +8,18 @@ import (
 	"time"
 )
 
-// Purge removes up to max expired rows of the table, those that expired first, and returns how many that were: events that were done
-// longer ago than the retention, and leases that ran out longer ago. Those of other names are among them: one job serves them all. It is one statement; fewer than max says that there are no more. A
-// max under 1 is an error. Several may run at once.
+// Purge removes up to max expired rows of the table, those that expired first, and returns how many it removed. If that is less than max,
+// there are no more. A row is expired if its event was done, or its lease ran out, longer ago than the retention. Purge also removes rows
+// of other names, so one job serves them all. It is one statement. A max under 1 is an error. Several calls may run at once.
 //
-// It passes over the rows of transactions that are running, and waits for none: they are in use again. Two engines can't:
-// SQLite, where each writer waits for the one before, and MySQL before 8.0 and MariaDB before 10.6, where it waits for such a row and
-// lets others wait meanwhile. So does MariaDB if the connection has sql_safe_updates=1.
+// Purge skips rows that a running transaction uses, and doesn't wait for them, with two exceptions:
 //
-// [Deduper.Complete] and [Deduper.Once] remove expired rows by themselves, see [Deduper.PurgeInBackground]. Purge is for a job of your own,
-// as for a table that nothing is delivered to any more. A row that hasn't been removed isn't remembered any longer for that.
+//   - On SQLite, each writer waits for the one before.
+//   - On MySQL before 8.0, on MariaDB before 10.6, and on MariaDB if the connection has sql_safe_updates=1, it waits for such a row, and
+//     other transactions may wait for Purge meanwhile.
+//
+// [Deduper.Complete] and [Deduper.Once] remove expired rows by themselves, see [Deduper.PurgeInBackground]. Use Purge in a job of your own,
+// such as for a table that gets no more events. An expired row counts as forgotten, even while it hasn't been removed.
 func (d *Deduper) Purge(ctx context.Context, max int) (int64, error) {
 	if max < 1 {
 		return 0, fmt.Errorf("sqldedupe: Purge(%d): the number must be at least 1", max)
@@ -46,16 +48,19 @@ func (d *Deduper) purge(ctx context.Context, q queryer, max int) (int64, error) 
 	return result.RowsAffected()
 }
 
-// PurgeInBackground removes some expired rows if it is due, and doesn't wait for that: a goroutine runs one statement on a connection of
-// the pool, and ends. [Deduper.Complete] and [Deduper.Once] call it for each event that is done. If you use [Deduper.InTx] alone, call it
-// after each commit.
+// PurgeInBackground removes some expired rows if it is time to. It doesn't wait: a goroutine runs one statement on a connection of the
+// pool, and ends. [Deduper.Complete] and [Deduper.Once] call it for each event that is done. If you use [Deduper.InTx] alone, call it after
+// each commit.
 //
-// One such statement runs at a time. It removes as many rows as go in about 5 ms, 10 at least. While there are more, the next one comes
-// after three times as long, and if that is too slow for what comes in, at once and for four times as many rows as events were done
-// meanwhile: so the table shrinks. Once there are no more, the next comes a second later at the earliest.
+// One such statement runs at a time. It removes as many rows as it can in about 5 ms, but at least 10.
 //
-// Its errors are swallowed: what wasn't removed is removed later. It keeps the values of ctx, and not its end. There is nothing to close
-// but your sql.DB.
+//   - While there are more expired rows, the next statement comes after a pause of three times its duration.
+//   - If events come in faster than that, the next one comes at once. It removes four times as many rows as events were done
+//     meanwhile, so the table shrinks.
+//   - Once there are no more, the next one comes a second later at the earliest.
+//
+// Errors are ignored: rows that weren't removed are removed later. The statement has the values of ctx, but doesn't end with it. There is
+// nothing to close except your [sql.DB].
 func (d *Deduper) PurgeInBackground(ctx context.Context) {
 	d.purger.eventDone(func(max int) (n int64, took time.Duration, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)

@@ -14,12 +14,11 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// EnsureSchema creates the table and its index where they are missing, and then does what [Deduper.Check] does. Where the table
-// is there and usable it changes nothing, and needs no right to; it doesn't make an index that is missing from it, without which each
-// purge reads the whole table. Several may run at once.
+// EnsureSchema creates the table with its index if it is missing, and then does the same as [Deduper.Check]. If the table exists and is
+// usable, EnsureSchema changes nothing, and needs no right to. It doesn't add an index to such a table; without the index, each purge reads
+// the whole table. Several processes may call it at once.
 //
-// The statements are the files schema/postgres.sql, schema/mysql.sql and schema/sqlite.sql, for those whose programs may not
-// create tables.
+// If your program may not create tables, run the file for your database: schema/postgres.sql, schema/mysql.sql or schema/sqlite.sql.
 func (d *Deduper) EnsureSchema(ctx context.Context) error {
 	err := d.check(ctx)
 	if !errors.Is(err, ErrSchema) {
@@ -58,10 +57,16 @@ func (d *Deduper) create(ctx context.Context) error {
 	return tx.Commit()
 }
 
-// Check says, when a program starts, what would go wrong later: the database can't be reached or refuses the user, is another
-// engine or too old, the table is missing or has another shape ([ErrSchema]), a permission is lacking, the database is
-// read-only, MySQL's connections don't commit by themselves or the table isn't InnoDB's, SQLite has no busy timeout. It runs each
-// statement once on a key of its own, in a transaction that it rolls back.
+// Check finds at the start of a program the faults that would show later. It returns an error if
+//
+//   - the database can't be reached, or refuses the user
+//   - the database is another engine, is too old, or is read-only
+//   - the table is missing or has another shape ([ErrSchema])
+//   - a permission is missing
+//   - MySQL's connections don't commit by themselves, or the table isn't InnoDB's
+//   - SQLite has no busy timeout
+//
+// It runs each statement once on a key of its own, in a transaction that it rolls back.
 func (d *Deduper) Check(ctx context.Context) error { return wrap("Check", d.check(ctx)) }
 
 func wrap(call string, err error) error {

@@ -1,10 +1,10 @@
-// Package sqldedupe is a [receiver.Deduper] in a SQL database: PostgreSQL, MySQL or MariaDB, SQLite. And what a queue or a cache
-// can't give: [Deduper.InTx] records an event in the transaction that holds its effect, so that both are committed or neither is:
-// exactly once.
+// Package sqldedupe is a [receiver.Deduper] in a SQL database: PostgreSQL, MySQL, MariaDB or SQLite. It can also do something that a queue
+// or a cache can't: [Deduper.InTx] records an event in the transaction that holds its effect. Both are committed or neither is, so the
+// effect is made exactly once.
 //
 // # Exactly once
 //
-// The effect of an event is a change in the same database. [Deduper.Once] makes a handler function of it:
+// If the effect of an event is a change in the same database, use [Deduper.Once]. It makes a handler function of yours:
 //
 //	dedupe, err := sqldedupe.New(db, sqldedupe.Postgres, "orders") // the name of what your function does with the events
 //	if err != nil {
@@ -21,33 +21,34 @@
 //
 // # Effectively once
 //
-// The effect is elsewhere: a [Deduper] given to [receiver.WithDeduper] lets one replica run the function, and forgets nothing that
-// the database doesn't. A crash between the effect and Complete makes it run again.
+// If the effect is elsewhere, pass the Deduper to [receiver.WithDeduper]. One replica runs the function for an event, and the record is as
+// safe as the database. After a crash between the effect and Complete, the function runs again.
 //
 // # The name
 //
-// A table serves many receivers, and each row belongs to the name that [New] was given. All replicas of one receiver use one name, and
-// so share what they know. Two receivers under one name would take each other's events for duplicates: an event that both get, as from
-// two webhooks, is handled by one of them and lost to the other. So the name has no default.
+// A table serves many receivers, and each row belongs to the name that [New] was given. All replicas of one receiver use one name, and so
+// share what they know. Two receivers with one name would take each other's events for duplicates: if both get an event, as from two
+// webhooks, one handles it, and the other never does. So the name has no default.
 //
 // # Limits
 //
-// Both hold for the retention ([WithRetention], 24 h by default): an event that comes again after it is new. What the database
-// loses of what it committed (a failover to an asynchronous replica, synchronous_commit = off, innodb_flush_log_at_trx_commit
-// other than 1, PRAGMA synchronous = OFF) is done again; with InTx the effect is lost along with the record, so the two agree
-// even then. All times are the database server's, for SQLite the machine's; setting that clock forward ends leases early.
+//   - An event is remembered for the retention ([WithRetention], 24 h by default). If it comes again after that, it is new.
+//   - If the database loses a commit, the event is handled again. That can happen with a failover to an asynchronous replica,
+//     synchronous_commit = off, innodb_flush_log_at_trx_commit other than 1, or PRAGMA synchronous = OFF. With InTx the effect is lost
+//     together with the record, so the two agree even then.
+//   - All times are the database server's, for SQLite the machine's. If that clock is set forward, leases end early.
 //
 // # Speed
 //
-// On PostgreSQL and SQLite, Claim is one statement, and a second one that reads where the key is taken; on MySQL and MariaDB
-// always two. Complete and Release are one each. The driver go-sql-driver/mysql prepares each statement first unless
-// its DSN says interpolateParams=true, which saves a round trip each.
+// On PostgreSQL and SQLite, Claim is one statement, and two if the key is taken. On MySQL and MariaDB it is always two. Complete and
+// Release are one each. The driver go-sql-driver/mysql prepares each statement first. With interpolateParams=true in its DSN it doesn't,
+// which saves a round trip for each.
 //
 // # SQLite
 //
-// SQLite has one writer at a time. Open the database with a busy timeout, so that a writer waits for its turn, and in WAL mode,
-// so that readers don't: "file:events.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" with modernc.org/sqlite. A
-// database in memory belongs to one connection: it needs db.SetMaxOpenConns(1), and serves tests only.
+// SQLite has one writer at a time. Open the database with a busy timeout, so that a writer waits for its turn. Open it in WAL mode, so that
+// readers don't wait: "file:events.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" with modernc.org/sqlite. A database in memory
+// belongs to one connection: it needs db.SetMaxOpenConns(1), and serves tests only.
 package sqldedupe
 
 import (
@@ -64,9 +65,9 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use
-// the same table and name. It has nothing to close; the sql.DB is yours. Its only goroutine is that of [Deduper.PurgeInBackground], for as
-// long as one statement takes.
+// A Deduper remembers events in a table. Make it with [New]. It is safe for concurrent use, by any number of processes that use the same
+// table and name. It has nothing to close; the [sql.DB] is yours. It has no goroutine, except while [Deduper.PurgeInBackground] runs a
+// statement.
 type Deduper struct {
 	db        *sql.DB
 	dialect   Dialect
@@ -106,10 +107,10 @@ var (
 	qualifiedIdentifier = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}$`)
 )
 
-// WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores,
-// and doesn't begin with a digit; on PostgreSQL and MySQL it may have a schema's or database's name and a dot before it. Anything
-// else is an error. It isn't quoted, so it must not be a reserved word. The replicas of one receiver use one table; receivers with
-// other names may use the same.
+// WithTable sets the table's name; default "walletcrew_events". It consists of up to 50 ASCII letters, digits and underscores, and doesn't
+// begin with a digit; on PostgreSQL and MySQL it may have a schema's or database's name and a dot before it. Anything else is an error. It
+// isn't quoted, so it must not be a reserved word. All replicas of one receiver use the same table. Receivers with other names may use it,
+// too.
 func WithTable(name string) Option {
 	return func(d *Deduper) error {
 		if !identifier.MatchString(name) && (d.dialect == SQLite || !qualifiedIdentifier.MatchString(name)) {
@@ -120,10 +121,12 @@ func WithTable(name string) Option {
 	}
 }
 
-// WithRetention sets for how long an event that is done is remembered, by [Deduper.Complete] and [Deduper.InTx], and for how
-// long at least a lease that ran out can still be completed; default 24 h, at least 1 ms. For how long the platform may deliver
-// an event again isn't documented; rows are small, so days are cheap. Where names that share a table differ in their retention, a lease
-// that ran out may be forgotten after the shortest; an event that is done is remembered for that of its own name.
+// WithRetention sets for how long an event that is done is remembered; default 24 h, at least 1 ms. A lease that ran out can also be
+// completed for at least that long. It isn't documented for how long the platform may deliver an event again. Rows are small, so days are
+// cheap.
+//
+// Names that share a table may have different retentions. An event that is done is remembered for that of its own name. A lease that ran
+// out may be forgotten after the shortest of them.
 func WithRetention(retention time.Duration) Option {
 	return func(d *Deduper) error {
 		if retention < time.Millisecond {
@@ -182,10 +185,11 @@ func (d *Deduper) write(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// Claim implements [receiver.Deduper]. The lease is counted in milliseconds of the database's time; one under 1 ms is an error,
-// and so is a key that isn't printable ASCII of 1 to 512 bytes. Any other error is the database's, wrapped: nothing is known
-// about the event then. If the answer was lost, the lease may have been taken: the Claim's Token is that of this lease, and the
-// handler releases it when the database answers again.
+// Claim implements [receiver.Deduper]. The lease is counted in milliseconds of the database's time. A lease under 1 ms is an error, and so
+// is a key that isn't printable ASCII of 1 to 512 bytes.
+//
+// Any other error is the database's, wrapped. The state of the event is unknown then. If only the answer was lost, the lease may have been
+// taken. So the Claim has the lease's Token, and the handler releases it when the database answers again.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if lease < time.Millisecond {
 		return receiver.Claim{}, fmt.Errorf("sqldedupe: Claim: a lease of %s is under 1ms", lease)
@@ -256,11 +260,11 @@ func (d *Deduper) take(ctx context.Context, q queryer, key string, token int64, 
 	return receiver.Held, nil
 }
 
-// Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention at least, if nobody took it
-// over. Errors: [receiver.ErrLeaseLost], also for a token that was completed before; or the database's, after which the event
-// may be done or not.
+// Complete implements [receiver.Deduper]. A lease that ran out can be completed for at least the retention, if nobody has claimed the key
+// since. The error is [receiver.ErrLeaseLost], also for a token that was completed before, or the database's. After an error of the
+// database, the event may be done or not.
 //
-// If it was done, Complete also calls [Deduper.PurgeInBackground].
+// After a success, Complete also calls [Deduper.PurgeInBackground].
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	err := d.settle(ctx, "Complete", token, func(token int64) (sql.Result, error) {
 		return d.db.ExecContext(ctx, d.sql.complete, d.retention.Milliseconds(), d.name+separatorClaim+key, token)
@@ -271,8 +275,8 @@ func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	return err
 }
 
-// Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], or the database's, after which the key may be free or
-// not.
+// Release implements [receiver.Deduper]. The error is [receiver.ErrLeaseLost], or the database's. After an error of the database, the key
+// may be free or not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	return d.settle(ctx, "Release", token, func(token int64) (sql.Result, error) {
 		return d.db.ExecContext(ctx, d.sql.release, d.name+separatorClaim+key, token)

@@ -10,8 +10,8 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// ErrNoID means that there is no deduplication key, so that nothing tells whether the event was done before: the event has no "__id", or
-// the context isn't the one that the handler or a worker calls its function with, see [receiver.Key].
+// ErrNoID means that there is no deduplication key, so nobody can tell whether the event was done before. Either the event has no "__id",
+// or the context isn't the one that the handler or a worker calls its function with, see [receiver.Key].
 var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 
 // InTx records in your transaction that the event of the context is done, and says whether this is the first time.
@@ -20,7 +20,7 @@ var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 //   - False: roll back and return nil. The event was done before, and that is committed.
 //   - An error: roll back and return the error from your HandlerFunc, so that the event is delivered again.
 //
-// A function that has its own transaction does it so:
+// If your function has its own transaction, write:
 //
 //	first, err := dedupe.InTx(ctx, tx)
 //	if err != nil || !first {
@@ -35,17 +35,19 @@ var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 // The event is known by [receiver.Key], whose scope the sender can't choose. Without a key, the error is [ErrNoID]. Ctx is the
 // one that your HandlerFunc is called with, or comes from it.
 //
-// Of several transactions with one key, one goes on; the others wait in InTx until it ends. If it rolls back, one of them goes
-// on. If it commits, the others get false, or an error if their isolation level doesn't let them see it: PostgreSQL's from
-// REPEATABLE READ on, MariaDB's with innodb_snapshot_isolation, SQLite's if tx has read before. The wait ends with the context,
-// or with the database's own limit (innodb_lock_wait_timeout, busy_timeout), as an error.
+// Of several transactions with one key, one goes on, and the others wait in InTx until it ends.
 //
-// Call InTx first in a transaction. Then nothing was done in vain that must be rolled back, and transactions that do the rest in
-// different orders can't end in a deadlock.
+//   - If it rolls back, one of the others goes on.
+//   - If it commits, the others get false. They get an error if their isolation level doesn't let them see the commit: on PostgreSQL from
+//     REPEATABLE READ on, on MariaDB with innodb_snapshot_isolation, on SQLite if tx has read before.
+//   - If the context ends first, or the database's own limit is reached (innodb_lock_wait_timeout, busy_timeout), they get an error.
 //
-// Tx must be one of the database that the Deduper was made with. The records are apart from the leases of [Deduper.Claim]: a
-// handler whose function calls InTx may have the same Deduper in [receiver.WithDeduper]. InTx doesn't remove expired rows:
-// if you use it alone, call [Deduper.PurgeInBackground] after the commit.
+// Call InTx first in a transaction. Then no work is rolled back for a duplicate, and transactions that do the rest in different orders
+// can't end in a deadlock.
+//
+// Tx must belong to the database that the Deduper was made with. The records are separate from the leases of [Deduper.Claim], so the same
+// Deduper may be in the handler's [receiver.WithDeduper]. InTx doesn't remove expired rows. If you use only InTx, call
+// [Deduper.PurgeInBackground] after each commit.
 func (d *Deduper) InTx(ctx context.Context, tx *sql.Tx) (first bool, err error) {
 	key := receiver.Key(ctx)
 	if key == "" {
@@ -86,8 +88,8 @@ type TxFunc func(ctx context.Context, tx *sql.Tx, e *walletcrew.Event) error
 // is rolled back if fn panics or returns an error, a Discard included. Fn may begin several times for one event, but only one of
 // these transactions is committed.
 //
-// A duplicate returns nil, so that an observer sees it as [receiver.Handled], like the first. Every error asks for another
-// delivery; nothing is dropped in silence:
+// A duplicate returns nil, so that an observer sees it as [receiver.Handled], like the first. After any error the platform delivers the
+// event again; nothing is dropped in silence:
 //
 //   - [ErrNoID] if the event has no "__id", each time it comes (the README says how to drop it), or if the context has no
 //     [receiver.Key], as in a worker of your own without [receiver.WithKey].
