@@ -12,8 +12,8 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// Args are the arguments of a job: the event as it travels. Name and tenant are escaped as in a URL's path, since PostgreSQL's jsonb
-// doesn't take every character; the body is base64 in JSON, since jsonb keeps no bytes.
+// Args are the arguments of a job: they carry the event. Name and tenant are escaped as in a URL's path, because PostgreSQL's jsonb doesn't
+// take every character. The body is base64 in JSON, because jsonb doesn't keep bytes as they are.
 type Args struct {
 	Name     string            `json:"name"`
 	Tenant   string            `json:"tenant,omitempty"` // see verifier.Verifier for when it is vouched for
@@ -25,7 +25,8 @@ type Args struct {
 	unread error // why the JSON isn't that of an event; Body is the JSON then
 }
 
-// UnmarshalJSON never fails: River would try what it can't read a thousand times, and tell nobody. The worker makes it a dead letter.
+// UnmarshalJSON never fails, because River would try a job that it can't read a thousand times, and tell nobody. The worker makes a dead
+// letter of such a job.
 func (a *Args) UnmarshalJSON(data []byte) error {
 	type plain Args
 	*a = Args{}

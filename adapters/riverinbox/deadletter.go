@@ -17,7 +17,7 @@ import (
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
 )
 
-// ErrNoDeadLetter means that there is no dead letter with this id, or no longer: somebody else has redriven or deleted it. Use errors.Is.
+// ErrNoDeadLetter means that there is no dead letter with this id, or that somebody else has redriven or deleted it. Use errors.Is.
 var ErrNoDeadLetter = errors.New("riverinbox: there is no such dead letter")
 
 const deadLetterSchema = `CREATE TABLE IF NOT EXISTS %[1]s (
@@ -112,7 +112,8 @@ func (r deadRow) args() Args {
 
 const pageSize = 100
 
-// DeadLetters returns the inbox's dead letters, the oldest first, up to the last one that is there when it is called. The error ends it.
+// DeadLetters returns the inbox's dead letters, the oldest first, up to the last one that is there when it is called. An error ends the
+// loop.
 func (i *Inbox) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 	return func(yield func(*DeadLetter, error) bool) {
 		for after, last := int64(0), int64(math.MaxInt64); ; {
@@ -143,8 +144,8 @@ func (i *Inbox) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 	}
 }
 
-// Inboxes returns the names of the inboxes that have dead letters, in alphabetical order: for a tool that isn't told a name. A nil pool and a
-// wrong name in [WithTables] are errors; the other options don't matter.
+// Inboxes returns the names of the inboxes that have dead letters, in alphabetical order. It is for a tool that doesn't know the names. A
+// nil pool and a wrong name in [WithTables] are errors; the other options don't matter.
 func Inboxes(ctx context.Context, pool *pgxpool.Pool, opts ...Option) ([]string, error) {
 	i, err := New(pool, "any", opts...)
 	if err != nil {
@@ -179,9 +180,9 @@ func (i *Inbox) DeadLetter(ctx context.Context, id string) (*DeadLetter, error) 
 	return i.one(ctx, id, "SELECT "+deadColumns+", died_at, id FROM "+i.table+" WHERE inbox = $1 AND id = $2", nil)
 }
 
-// Redrive puts the event back into the queue, to be tried anew from 1, and removes the dead letter, in one transaction. The error is
-// [ErrNoDeadLetter] if somebody else was first: then nothing was changed. The event keeps its key, so that a function that has made its effect
-// already can tell.
+// Redrive puts the event back into the queue, to be tried anew from 1, and removes the dead letter, in one transaction. If somebody else
+// was first, nothing is changed, and the error is [ErrNoDeadLetter]. The event keeps its key, so that a deduper in the function knows an
+// effect that was already made.
 func (d *DeadLetter) Redrive(ctx context.Context) error {
 	_, err := d.inbox.one(ctx, d.ID, d.inbox.deleting(), func(tx transaction, r deadRow) error { return d.inbox.insert(ctx, tx, r.args()) })
 	return err

@@ -1,6 +1,6 @@
-// Package riverinbox is a durable hand-over in PostgreSQL, on River (github.com/riverqueue/river): a verified event, the record that it
-// came, and the River job for it are committed in one transaction, and then the delivery is answered with 2xx. A worker runs the same
-// [receiver.HandlerFunc] as behind a handler.
+// Package riverinbox hands events over to workers through PostgreSQL, durably, with River (github.com/riverqueue/river). It commits a
+// verified event as a River job, together with the record that the event came, in one transaction. Then the delivery is answered with 2xx.
+// A worker runs the same [receiver.HandlerFunc] as a handler does.
 //
 //	inbox, err := riverinbox.New(pool, "orders") // the name of what the worker does with the events
 //	if err != nil {
@@ -25,14 +25,14 @@
 //
 // # What it guarantees
 //
-// An event that was answered with 2xx has a job, and an event has one job for as long as the inbox remembers it ([WithRetention], 24 h by
-// default), also when River has cleaned the job up. The function runs at least once: River runs a job again after a crash, and rescues one
-// that seems stuck though it still runs. Let the function be pgxdedupe's or sqldedupe's Once: then its effect in the database is made
-// exactly once.
+// An event that was answered with 2xx has a job. It gets no second job for as long as the inbox remembers it ([WithRetention], 24 h by
+// default), even if River has removed the first one. The function runs at least once. It may run again after a crash, or if River takes a
+// job that still runs for stuck. To make its effect in the database exactly once, use Once of pgxdedupe or sqldedupe as the function.
 //
 // # What fails
 //
-// A [receiver.Discard] cancels the job. A [receiver.Temporary] error snoozes it, which uses up no try. Any other error, and a panic,
-// is tried again with River's waits; after [WithTries] the event becomes a dead letter, in a table of its own that River doesn't clean
-// up: see [Inbox.DeadLetters].
+//   - A [receiver.Discard] cancels the job.
+//   - A [receiver.Temporary] error snoozes the job, which uses up no try.
+//   - After any other error, or a panic, the job is tried again with River's waits. After the tries of [WithTries], the event becomes a
+//     dead letter, in a table of its own from which River removes nothing: see [Inbox.DeadLetters].
 package riverinbox

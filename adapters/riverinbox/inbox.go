@@ -36,11 +36,12 @@ type Inbox struct {
 // An Option is passed to [New] and [NewSQL].
 type Option func(*Inbox)
 
-// WithRetention sets for how long the inbox remembers that an event came; default 24 h, at least 1 ms, or New returns an error. It has
-// nothing to do with how long River keeps jobs. For how long the platform may deliver an event again isn't documented; rows are small.
+// WithRetention sets for how long the inbox remembers that an event came; default 24 h. Under 1 ms, New returns an error. It doesn't depend
+// on how long River keeps jobs. It isn't documented for how long the platform may deliver an event again. Rows are small, so days are
+// cheap.
 func WithRetention(retention time.Duration) Option { return func(i *Inbox) { i.retention = retention } }
 
-// WithRiverSchema says in which PostgreSQL schema River's tables are: what river.Config.Schema says. Default "": the connection's
+// WithRiverSchema sets the PostgreSQL schema of River's tables, the same as in river.Config.Schema. Default "": the connection's
 // search_path decides.
 func WithRiverSchema(schema string) Option { return func(i *Inbox) { i.schema = schema } }
 
@@ -62,8 +63,8 @@ const (
 )
 
 // New returns an inbox that uses pgx. Name says what the worker does with the events, such as "orders". It is the name of the River queue
-// for its jobs, and has 1 to 50 lower-case ASCII letters and digits, with '_' or '-' between. The replicas of one receiver share a name;
-// two receivers that do different things with the same events need two.
+// for its jobs, and has 1 to 50 lower-case ASCII letters and digits, with '_' or '-' between. The replicas of one receiver use the same
+// name. Two receivers that do different things with the same events need two names.
 //
 // A nil pool, a wrong name and a wrong option are errors; a nil option is ignored. New doesn't ask the database: call
 // [Inbox.EnsureSchema] or [Inbox.Check] when the program starts.
@@ -74,7 +75,7 @@ func New(pool *pgxpool.Pool, name string, opts ...Option) (*Inbox, error) {
 	return newInbox(pgxDatabase{pool}, stdlib.OpenDBFromPool(pool), name, opts) // keeps no connection of its own, and has nothing to close
 }
 
-// NewSQL is [New] for database/sql, with any driver for PostgreSQL, and for a worker whose client is a river.Client[*sql.Tx].
+// NewSQL is [New] for database/sql, with any driver for PostgreSQL. The worker's client is then a river.Client[*sql.Tx].
 func NewSQL(db *sql.DB, name string, opts ...Option) (*Inbox, error) {
 	return newInbox(sqlDatabase{db}, db, name, opts)
 }
@@ -105,12 +106,12 @@ func newInbox(db database, tables *sql.DB, name string, opts []Option) (*Inbox, 
 // event done because it has come in.
 func (i *Inbox) dedupeName() string { return i.name + ".inbox" }
 
-// Handle is a [receiver.HandlerFunc]: it returns nil once the event and its job are committed, or were before. Every error is a
-// [receiver.Temporary] one, so that the handler answers 503 and the platform delivers the event again: nothing is known to be stored
-// then, and what was stored is found.
+// Handle is a [receiver.HandlerFunc]. It returns nil once the event's job is committed, or if it was before. Every error is a
+// [receiver.Temporary], so that the handler answers 503 and the platform delivers the event again. The event may be stored in spite of the
+// error; then Handle finds it when it comes again.
 //
-// An event is known by [receiver.Key], so hand on the context that the handler calls its function with. Without a key, as for an event
-// without "__id", it gets a job each time it comes.
+// An event is known by [receiver.Key], so pass the context that the handler calls its function with. An event without a key, such as one
+// without "__id", gets a job each time it comes.
 func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
 	if e == nil || len(e.Raw) == 0 {
 		return errors.New("riverinbox: the event has no body")
@@ -130,8 +131,8 @@ func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
 	}
 }
 
-// EnsureSchema creates the inbox's own tables where they are missing, and then does what [Inbox.Check] does. River's tables are River's:
-// run its migrations before, with rivermigrate or the river command.
+// EnsureSchema creates the inbox's own tables if they are missing, and then does the same as [Inbox.Check]. It doesn't create River's
+// tables. Run River's migrations before, with rivermigrate or the river command.
 func (i *Inbox) EnsureSchema(ctx context.Context) error {
 	if err := i.dedupe.EnsureSchema(ctx); err != nil {
 		return fmt.Errorf("riverinbox: EnsureSchema: %w", err)
@@ -149,8 +150,8 @@ func (i *Inbox) EnsureSchema(ctx context.Context) error {
 	return i.Check(ctx)
 }
 
-// Check says, when a program starts, what would go wrong later: the database can't be reached, a table is missing, or a permission is. It
-// puts a job and a dead letter into the database in a transaction that it rolls back.
+// Check finds at the start of a program the faults that would show later: the database can't be reached, or a table or a permission is
+// missing. It puts a job and a dead letter into the database, in a transaction that it rolls back.
 func (i *Inbox) Check(ctx context.Context) error {
 	if err := i.dedupe.Check(ctx); err != nil {
 		return fmt.Errorf("riverinbox: Check: %w", err)

@@ -34,30 +34,34 @@ const (
 // A WorkerOption is passed to [Inbox.AddWorker].
 type WorkerOption func(*worker)
 
-// WithTries sets how often the function is tried before the event becomes a dead letter; default 10, from 1 to 100, or AddWorker returns
-// an error. With River's waits, 10 tries take about 6 hours. A [receiver.Temporary] error doesn't count; a worker that crashed does.
+// WithTries sets how often the function is tried before the event becomes a dead letter; default 10, from 1 to 100, or AddWorker returns an
+// error. With River's waits, 10 tries take about 6 hours. A [receiver.Temporary] error doesn't count as a try. A crash of the worker does.
 func WithTries(n int) WorkerOption { return func(w *worker) { w.tries = n } }
 
-// WithTimeout sets how long the function may take; default 1 min, at least 1 ms, or AddWorker returns an error. Then its context ends.
+// WithTimeout sets how long the function may take; default 1 min. After that, its context ends. Under 1 ms, AddWorker returns an error.
 func WithTimeout(d time.Duration) WorkerOption { return func(w *worker) { w.timeout = d } }
 
-// WithLogger sets where the worker logs what the function discarded (warn) and what became a dead letter (error); default
-// [slog.Default]. River logs failures itself.
+// WithLogger sets the worker's logger; default [slog.Default]. The worker logs discarded events (warn) and dead letters (error). River logs
+// failures itself.
 func WithLogger(l *slog.Logger) WorkerOption { return func(w *worker) { w.logger = l } }
 
-// AddWorker adds to the configuration what a River client needs to work the inbox's events with fn: a worker, and the queue, with 10
-// workers if config has none of that name. Make the client with the same kind of connection as the inbox: of pgx for [New], of
+// AddWorker adds a worker to the configuration of a River client. The worker calls fn for the inbox's events. AddWorker also adds the
+// queue, with 10 workers, if config has none of that name. Make the client with the same kind of connection as the inbox: pgx for [New],
 // database/sql for [NewSQL].
 //
-// It also sets RescueStuckJobsAfter to twice the longest timeout and a minute, if it is zero: River's own is an hour, for which the event of a
-// worker that crashed would wait. If other workers of the client take longer, set it yourself, and longer.
+// If RescueStuckJobsAfter is zero, AddWorker sets it to twice the longest timeout plus a minute. With River's own default, the event of a
+// worker that crashed would wait for an hour. If other workers of the client take longer, set a longer time yourself.
 //
-// One client of all that share River's tables, the leader, rescues stuck jobs, with its own RescueStuckJobsAfter. A leader without the inbox's
-// worker discards them: a hook that AddWorker adds to the configuration looks once a minute for jobs of the inbox that were discarded, and lets
-// them run again. It also removes the records of events that the inbox need no longer remember.
+// Of all clients that share River's tables, one is the leader. It rescues stuck jobs, with its own RescueStuckJobsAfter. A leader without
+// the inbox's worker discards those of the inbox. So AddWorker adds a hook to the configuration. Once a minute, the hook looks for jobs of
+// the inbox that were discarded, and lets them run again. It also removes the records of events that the inbox need no longer remember.
 //
-// A client has one inbox's worker; use a client for each inbox. The errors: a nil or wrong argument, Workers that is nil, a Schema that isn't
-// the inbox's, and a rescue before the function's time is up.
+// A client can work for one inbox only; make a client for each inbox. It is an error if
+//
+//   - an argument is nil or wrong
+//   - Workers is nil
+//   - Schema isn't the inbox's
+//   - jobs would be rescued before the function's time is up
 func (i *Inbox) AddWorker(config *river.Config, fn receiver.HandlerFunc, opts ...WorkerOption) error {
 	w := &worker{inbox: i, fn: fn, tries: defaultTries, timeout: defaultTimeout}
 	for _, opt := range opts {
