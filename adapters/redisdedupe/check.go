@@ -16,9 +16,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrEviction means that the server has a memory limit and a maxmemory-policy that removes keys when it is reached (any but
-// noeviction: all keys here expire, so the volatile policies take them too). Then events are forgotten early and handled again.
-// [Deduper.Check] returns it when all else is right, so a program may choose to go on:
+// ErrEviction means that the server removes keys when it reaches its memory limit: its maxmemory-policy isn't noeviction. All keys here
+// expire, so the volatile policies remove them, too. Then events are forgotten early and handled again. [Deduper.Check] returns this error
+// only if everything else is right, so your program may choose to go on:
 //
 //	if err := deduper.Check(ctx); errors.Is(err, redisdedupe.ErrEviction) {
 //		slog.Warn("duplicates may get through", "error", err)
@@ -29,15 +29,22 @@ var ErrEviction = errors.New("redisdedupe: the server may evict what is remember
 
 const minVersion = 5 // scripts replicate what they wrote, and so may ask for the time first
 
-// Check says, when a program starts, what would go wrong later: the server can't be reached, refuses the credentials or the
-// commands, is older than Redis 5, is a read-only replica, is one node of a cluster to a client that isn't a cluster's, or may
-// evict keys ([ErrEviction]). In a cluster it asks all primaries. It takes and releases a key of its own.
+// Check finds at the start of a program the faults that would show later. It returns an error if the server
 //
-// A server that writes no append-only file is no error, since a restart is rare and makes nothing worse than a second run. Check logs a
-// warning about it, see [WithLogger].
+//   - can't be reached
+//   - refuses the credentials or the commands
+//   - is older than Redis 5
+//   - is a read-only replica
+//   - is a node of a cluster, and the client isn't for a cluster
+//   - may evict keys ([ErrEviction])
 //
-// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys that begin with the prefix and the name. For a cluster
-// it needs three more, which go-redis sends of its own: "cluster slots", asking and command.
+// In a cluster it asks all primaries. It takes and releases a key of its own.
+//
+// If the server writes no append-only file, that is no error: a restart is rare, and at worst your function runs a second time. Check logs
+// a warning about it, see [WithLogger].
+//
+// The server's user needs the commands ping, info, eval, evalsha, get, set, del and time, on keys that begin with the prefix and the name.
+// For a cluster it needs three more, which go-redis sends by itself: "cluster slots", asking and command.
 func (d *Deduper) Check(ctx context.Context) error {
 	if err := d.check(ctx); err != nil {
 		return fmt.Errorf("redisdedupe: Check: %w", err)

@@ -12,38 +12,46 @@
 //
 // # The name
 //
-// Redis only knows that an event was handled, not by which receiver. All replicas of one receiver use one name, and so share what they
-// know. Two receivers under one name would take each other's events for duplicates: an event that both get, as from two webhooks, is
-// handled by one of them and lost to the other. So [New] has no default for it.
+// Redis only knows that an event was handled, not by which receiver. All replicas of one receiver use the same name, so that they know each
+// other's events. Two receivers with one name would take each other's events for duplicates: if both get an event, as from two webhooks,
+// one handles it, and the other never does. So the name has no default.
 //
 // # What it guarantees
 //
-// As long as the server keeps what was written, of all deliveries of an event within the retention one runs your function, and
-// one that failed or crashed makes room for the next. Each step is one script on one key, so it is atomic, and takes one round
-// trip: two for a delivery that is handled, one for a duplicate. All times are the server's; the replicas' clocks don't matter.
+// As long as the server loses nothing, your function runs for one delivery of an event within the retention. If it fails or crashes, it
+// runs for the next delivery.
+//
+// Each step is one script on one key, so it is atomic and takes one round trip. A delivery that is handled takes two, a duplicate one. All
+// times are the server's; the replicas' clocks don't matter.
 //
 // # What it doesn't
 //
-// Your function's effect isn't in Redis, so a crash between the effect and Complete makes it run again: at least once, and once
-// in all but that case. For exactly once see adapters/sqldedupe, InTx.
+// Your function's effect isn't in Redis. So after a crash between the effect and Complete, the function runs again for the event. For
+// exactly once, see InTx of adapters/sqldedupe.
 //
-// Redis can lose what it has acknowledged, and then an event may be handled again, or by two replicas at once: after a restart
-// without an append-only file ([Deduper.Check] warns), after a failover (replication is asynchronous), and where keys are evicted ([ErrEviction]). A
-// clock of the server that is set forward ends leases early. When the server is out of memory under noeviction, Claim fails
-// (503), and what was already running can't be marked as done.
+// Redis can lose writes that it has acknowledged. Then an event may be handled again, or by two replicas at once. That can happen
+//
+//   - after a restart without an append-only file ([Deduper.Check] warns)
+//   - after a failover, because replication is asynchronous
+//   - if keys are evicted ([ErrEviction])
+//
+// If the server's clock is set forward, leases end early. If the server is out of memory under noeviction, Claim fails (503), and events
+// that are being handled can't be marked as done.
 //
 // # Outage
 //
-// While the server can't be asked, Claim returns the client's error, and the handler answers 503. Nothing has to be done when it
-// is back. How long a delivery waits before that is the client's affair: go-redis heeds the context's deadline only with
-// ContextTimeoutEnabled, and by default tries each command four times, waits 3 s for each answer, and dials five times for each.
-// For a bounded wait set ContextTimeoutEnabled, DialTimeout and ReadTimeout (1 s is plenty), MaxRetries and DialerRetries (1).
+// While the server can't be reached, Claim returns the client's error, and the handler answers 503. You need do nothing when the server is
+// back.
+//
+// Your client decides how long a delivery waits before that. By default, go-redis ignores the context's deadline, tries each command four
+// times, waits 3 s for each answer, and dials five times for each. To bound the wait, set ContextTimeoutEnabled, DialTimeout and
+// ReadTimeout (1 s is plenty), MaxRetries and DialerRetries (1).
 //
 // # Memory
 //
-// An event that is done takes one key for the retention. For the name "orders" and a typical key of the handler ("t/shop/" and a
-// UUID) that is 200 bytes in Redis 7.0, all of the server's tables included, and 184 with a prefix of two characters: 1,000,000 events
-// a day are 200 MB at a retention of 24 h. Redis removes what expired by itself; of all keys, up to about a tenth may be expired ones
+// An event that is done takes one key for the retention. For the name "orders" and a typical key of the handler ("t/shop/" and a UUID) that
+// is 200 bytes in Redis 7.0, all of the server's tables included, and 184 with a prefix of two characters: 1,000,000 events a day are 200
+// MB at a retention of 24 h. Redis removes expired keys by itself. Up to about a tenth of all keys may be expired ones
 // (active-expire-effort in redis.conf).
 package redisdedupe
 
@@ -92,10 +100,10 @@ var (
 	prefixForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{0,199}:$`)
 )
 
-// WithPrefix sets what the keys of all names begin with; default "walletcrew:dedupe:". A key is the prefix, the name, ':' and
-// [receiver.Key]: "walletcrew:dedupe:orders:t/shop/0b9d3a52". Change the prefix where programs share a server, and give this one
-// nothing that another program uses. It consists of up to 200 ASCII letters, digits, '-', '_', '.' and ':', and ends with ':';
-// anything else is an error. Braces, for one, are a hash tag in a Redis Cluster, and would put every event on one node.
+// WithPrefix sets the prefix of all keys; default "walletcrew:dedupe:". A key is the prefix, the name, ':' and [receiver.Key]:
+// "walletcrew:dedupe:orders:t/shop/0b9d3a52". If programs share a server, choose a prefix that no other program uses. A prefix has up to
+// 200 ASCII letters, digits, '-', '_', '.' and ':', and ends with ':'. Anything else is an error: braces, for example, are a hash tag in a
+// Redis Cluster, and would put every event on one node.
 func WithPrefix(prefix string) Option {
 	return func(d *Deduper) error {
 		if !prefixForm.MatchString(prefix) {
@@ -106,8 +114,8 @@ func WithPrefix(prefix string) Option {
 	}
 }
 
-// WithRetention sets for how long an event that is done is remembered, and for how long a lease that ran out can still be
-// completed; default 24 h, at least 1 ms. For how long the platform may deliver an event again isn't documented.
+// WithRetention sets for how long an event that is done is remembered, and for how long a lease that ran out can still be completed;
+// default 24 h, at least 1 ms. It isn't documented for how long the platform may deliver an event again.
 func WithRetention(retention time.Duration) Option {
 	return func(d *Deduper) error {
 		if retention < time.Millisecond {
@@ -176,8 +184,8 @@ var (
 // Claim implements [receiver.Deduper]. The lease is counted in milliseconds, from the moment the server takes it; one under 1 ms
 // is an error. A Claim that the client sends again because the answer was lost gets its own lease, not Held.
 //
-// Every other error is the client's or the server's, wrapped: nothing is known about the event then. If an answer was lost, the
-// server may have taken the lease: the Claim's Token is that of this lease, and the handler releases it when the server answers again.
+// Any other error is the client's or the server's, wrapped. The state of the event is unknown then. If only the answer was lost, the server
+// may have taken the lease. So the Claim has the lease's Token, and the handler releases it when the server answers again.
 func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (receiver.Claim, error) {
 	if lease < time.Millisecond {
 		return receiver.Claim{}, fmt.Errorf("redisdedupe: Claim: a lease of %s is under 1ms", lease)
@@ -195,16 +203,16 @@ func (d *Deduper) Claim(ctx context.Context, key string, lease time.Duration) (r
 	return receiver.Claim{State: receiver.Claimed, Token: token}, nil
 }
 
-// Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention, if nobody took it over. Once
-// more with the same token is no error, since the client may have sent it again. Errors: [receiver.ErrLeaseLost], or the
-// client's, after which the event may be done or not.
+// Complete implements [receiver.Deduper]. A lease that ran out can be completed for the retention, if nobody has claimed the key since. A
+// second Complete with the same token is no error, because the client may have sent the first one again. The error is
+// [receiver.ErrLeaseLost] or the client's. After an error of the client, the event may be done or not.
 func (d *Deduper) Complete(ctx context.Context, key, token string) error {
 	changed, err := completeScript.Run(ctx, d.client, []string{d.begins + key}, token, d.retention.Milliseconds()).Bool()
 	return settled("Complete", changed, err)
 }
 
-// Release implements [receiver.Deduper]. Errors: [receiver.ErrLeaseLost], also when the client had to send it again and the
-// first one arrived after all; or the client's, after which the key may be free or not.
+// Release implements [receiver.Deduper]. The error is [receiver.ErrLeaseLost] or the client's. It is also ErrLeaseLost if the client had to
+// send the command again although the first one had arrived. After an error of the client, the key may be free or not.
 func (d *Deduper) Release(ctx context.Context, key, token string) error {
 	changed, err := releaseScript.Run(ctx, d.client, []string{d.begins + key}, token).Bool()
 	return settled("Release", changed, err)
