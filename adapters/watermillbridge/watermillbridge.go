@@ -13,13 +13,17 @@
 //
 // # Which publishers
 //
-// A 2xx is only true if Publish returns when the broker has the message. So it is for Kafka, SQS, SQL and Google Pub/Sub. Watermill's
-// gochannel keeps events in memory: [Publish] refuses it. NATS has adapters/jetstream.
+// The event is safe after a 2xx only if the publisher waits until the broker has the message.
 //
-// RabbitMQ needs two things. Set Publish.ConfirmDelivery in the amqp.Config: without it the publisher doesn't wait for the broker, and [Publish]
-// refuses it. And make the queue before
-// the first event, with the SubscribeInitialize method of an amqp.Subscriber: the broker confirms, and drops, what no queue is there for.
-// Publish.Mandatory doesn't help, since Watermill doesn't listen to what the broker returns.
+//   - The publishers for Kafka, SQS, SQL and Google Pub/Sub do.
+//   - Watermill's gochannel keeps events in memory, so [Publish] refuses it.
+//   - For NATS, use adapters/jetstream instead.
+//
+// RabbitMQ needs two things:
+//
+//   - Set Publish.ConfirmDelivery in the amqp.Config. Without it the publisher doesn't wait for the broker, and [Publish] refuses it.
+//   - Make the queue before the first event, with the method SubscribeInitialize of an amqp.Subscriber. If there is no queue for a message,
+//     the broker confirms it and drops it. Publish.Mandatory doesn't help, because Watermill ignores the messages that the broker returns.
 package watermillbridge
 
 import (
@@ -41,8 +45,8 @@ import (
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
-// The metadata of an event's message. Name, tenant and id are escaped as in a URL's path, so that every broker keeps them. What is empty
-// isn't there.
+// The metadata of an event's message. Name, tenant and id are escaped as in a URL's path, so that every broker keeps them. An empty value
+// is left out.
 const (
 	MetadataName     = "walletcrew_name"
 	MetadataTenant   = "walletcrew_tenant"   // see verifier.Verifier for when it is vouched for
@@ -55,15 +59,15 @@ const (
 // ErrNotOurs means that a message isn't one that [Publish] made. Use errors.Is.
 var ErrNotOurs = errors.New("watermillbridge: the message wasn't made by Publish")
 
-// Publish returns a function that publishes each event to the topic and returns once the publisher has. The error of a publisher is a
-// [receiver.Temporary] one, so that the handler answers 503 and the platform delivers the event again.
+// Publish returns a function that publishes each event to the topic, and returns when the publisher does. An error of the publisher becomes
+// a [receiver.Temporary], so that the handler answers 503 and the platform delivers the event again.
 //
-// The message's payload is the body, byte for byte. Its UUID is made from the deduplication key ([receiver.Key]): of one event it is
-// always the same. Brokers don't deduplicate by it, but a consumer may. An event without "__id" gets a random one. The metadata has the
-// name, the tenant, the id, the key, and what [receiver.Headers] has of a trace.
+// The message's payload is the body, byte for byte. Its UUID is made from the deduplication key ([receiver.Key]), so it is always the same
+// for one event. Brokers don't deduplicate by it, but a consumer may. An event without "__id" gets a random UUID. The metadata has the
+// name, the tenant, the id, the key, and the headers of a trace ([receiver.Headers]).
 //
-// A nil publisher and an empty topic are errors. So are a gochannel, and a publisher of watermill-amqp without Publish.ConfirmDelivery, also
-// within Watermill's decorators.
+// A nil publisher and an empty topic are errors. So are two publishers that may lose events: a gochannel, and one of watermill-amqp without
+// Publish.ConfirmDelivery, also within Watermill's decorators.
 func Publish(publisher message.Publisher, topic string) (receiver.HandlerFunc, error) {
 	switch {
 	case publisher == nil:
@@ -152,9 +156,9 @@ func newMessage(ctx context.Context, e *walletcrew.Event) *message.Message {
 	return m
 }
 
-// Event returns the event of a message that [Publish] made, and a context for your function: the message's, with the deduplication key
-// and the headers of a trace. The errors are [ErrNotOurs] and [walletcrew.ErrInvalidPayload]. It verifies nothing: whoever can write to
-// the broker can write any event.
+// Event returns the event of a message that [Publish] made, and a context for your function: the message's, with the deduplication key and
+// the headers of a trace. The errors are [ErrNotOurs] and [walletcrew.ErrInvalidPayload]. Event verifies nothing: any program that can
+// write to the broker can write any event.
 func Event(m *message.Message) (context.Context, *walletcrew.Event, error) {
 	ctx := m.Context()
 	name, err := url.PathUnescape(m.Metadata.Get(MetadataName))
@@ -184,13 +188,15 @@ func Event(m *message.Message) (context.Context, *walletcrew.Event, error) {
 	return receiver.WithHeaders(receiver.WithKey(ctx, m.Metadata.Get(MetadataKey)), headers), e, nil
 }
 
-// Worker returns a handler for a Watermill router that calls fn for each event that [Publish] made. Nil acknowledges the message, and so
-// does a [receiver.Discard], which is logged (warn, [slog.Default]). Any other error is returned: Watermill
-// then has the broker deliver the message again, at once. Add middleware.Retry for waits between the tries, and middleware.PoisonQueue
-// for what never succeeds; a message that isn't an event fails, too, with [ErrNotOurs] or [walletcrew.ErrInvalidPayload].
+// Worker returns a handler for a Watermill router that calls fn for each event that [Publish] made. If fn returns nil, the message is
+// acknowledged. So is it after a [receiver.Discard], which is logged (warn, [slog.Default]). Any other error is returned, and Watermill has
+// the broker deliver the message again at once.
 //
-// An event may come more than once, and fn's effect be made twice: use sqldedupe's or pgxdedupe's Once, which know the event by its key.
-// Worker panics if fn is nil.
+// Add middleware.Retry for waits between the tries, and middleware.PoisonQueue for messages that never succeed. A message that isn't an
+// event fails, too, with [ErrNotOurs] or [walletcrew.ErrInvalidPayload].
+//
+// An event may come more than once, and then fn runs again. To make its effect only once, use Once of sqldedupe or pgxdedupe, which know
+// the event by its key. Worker panics if fn is nil.
 func Worker(fn receiver.HandlerFunc) message.NoPublishHandlerFunc {
 	if fn == nil {
 		panic("watermillbridge: Worker: the function is nil")
