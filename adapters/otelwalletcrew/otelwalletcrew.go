@@ -1,5 +1,5 @@
-// Package otelwalletcrew traces and measures deliveries with OpenTelemetry: one trace from the HTTP request to the worker's function in
-// another process, and metrics whose labels are bounded.
+// Package otelwalletcrew traces and measures deliveries with OpenTelemetry. One trace leads from the HTTP request to the worker's function
+// in another process. The labels of the metrics have a bounded number of values.
 //
 //	tel, err := otelwalletcrew.New()
 //	if err != nil {
@@ -20,15 +20,15 @@
 //
 // They follow OpenTelemetry's semantic conventions for messaging, version 1.43.0.
 //
-//   - [Telemetry.Handler]: a CONSUMER span for each delivery, a child of the server's span if there is one, and linked to the
-//     "traceparent" that came with the request. That was written by a stranger, so it is never a parent, and its baggage is dropped. Use
-//     otelhttp.WithPublicEndpointFn([PublicEndpoint]): without it, otelhttp takes the stranger's for its parent.
+//   - [Telemetry.Handler]: a CONSUMER span for each delivery. It is a child of the server's span, if there is one, and linked to the
+//     "traceparent" in the request. Anybody may have written that, so it is never a parent, and its baggage is dropped. Use
+//     otelhttp.WithPublicEndpointFn(PublicEndpoint): without it, otelhttp takes it as the parent.
 //   - [Telemetry.Publish]: a PRODUCER span where the event is handed over. Its context travels with the event, see receiver.Headers.
 //   - [Telemetry.Process]: a CONSUMER span for each run of the worker's function, a child of the PRODUCER span, and linked to it.
 //   - [Telemetry.Client]: a CLIENT span for each call of the client, and within it one for each attempt.
 //
-// A span has no body. It has the text of an error, also of one that your function returned, cut to 1,000 bytes: keep what nobody may read
-// out of errors. What the sender chose is cut to 200 bytes.
+// A span never holds a body. It holds the text of errors, also of those that your function returns, cut to 1,000 bytes. So keep
+// confidential data out of errors. Values that the sender chose are cut to 200 bytes.
 //
 // # Metrics
 //
@@ -36,7 +36,7 @@
 //   - walletcrew.deliveries, a counter of deliveries by walletcrew.result, walletcrew.reason and walletcrew.event
 //   - walletcrew.runs, a counter of runs of workers' functions by walletcrew.result and walletcrew.event
 //
-// walletcrew.event is the name of a known event, else "other": whatever a sender invents, there are no more series.
+// walletcrew.event is the name of a known event, else "other". So a sender can't add series by inventing names.
 package otelwalletcrew
 
 import (
@@ -131,8 +131,8 @@ type delivery struct{ span trace.Span }
 
 type deliveryKey struct{}
 
-// Handler returns a handler that receives each delivery in a span. Give it the receiver.Handler whose observer is [Telemetry.Observe], which
-// names the span and says what became of the delivery.
+// Handler returns a handler that receives each delivery in a span. Next is the [receiver.Handler]. Its observer must be
+// [Telemetry.Observe], which names the span and adds the result.
 func (t *Telemetry) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := baggage.ContextWithoutBaggage(r.Context())
@@ -212,9 +212,9 @@ func cut(text string, limit int) string {
 	return strings.ToValidUTF8(text[:min(len(text), limit)], "")
 }
 
-// Publish returns a function that hands the event over in a PRODUCER span, whose context travels with the event. Destination names where
-// it goes, such as the stream, queue or topic: it is part of the span's name, so there should be few. Fn is the publisher's function, such as
-// that of adapters/jetstream, riverinbox or watermillbridge.
+// Publish returns a function that hands the event over in a PRODUCER span, whose context travels with the event. Destination is the name of
+// the stream, queue or topic. It is part of the span's name, so use few different ones. Fn is the publisher's function, such as that of
+// adapters/jetstream, riverinbox or watermillbridge.
 func (t *Telemetry) Publish(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) (err error) {
 		ctx, span := t.tracer.Start(ctx, "send "+destination, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(append(messageOf(e),
@@ -231,8 +231,8 @@ func (t *Telemetry) Publish(destination string, fn receiver.HandlerFunc) receive
 	}
 }
 
-// Process returns a function for a worker that runs fn in a CONSUMER span, a child of that of [Telemetry.Publish] and linked to it, and
-// counts and measures the runs. A panic is recorded, and goes on.
+// Process returns a function for a worker that runs fn in a CONSUMER span, and counts and measures the runs. The span is a child of that of
+// [Telemetry.Publish], and linked to it. A panic is recorded, and then goes on.
 func (t *Telemetry) Process(destination string, fn receiver.HandlerFunc) receiver.HandlerFunc {
 	return func(ctx context.Context, e *walletcrew.Event) (err error) {
 		began, label := time.Now(), labelOf(e)
@@ -300,8 +300,8 @@ func fail(span trace.Span, result string, err error) {
 // message returns an error's text; fmt survives an Error method that panics.
 func message(err error) string { return cut(fmt.Sprint(err), maxMessage) }
 
-// Client returns an option of [walletcrew.NewClient]: each call of the client is a CLIENT span, and each of its attempts is one within it, by
-// otelhttp. Neither has the key.
+// Client returns an option of [walletcrew.NewClient]. Each call of the client gets a CLIENT span, and each of its attempts a span within
+// that, by otelhttp. No span has the API key.
 func (t *Telemetry) Client() walletcrew.Option {
 	call := walletcrew.WithCallHook(func(ctx context.Context, method, path string) (context.Context, func(error)) {
 		ctx, span := t.tracer.Start(ctx, "walletcrew "+method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(

@@ -13,6 +13,6 @@ func (t *Telemetry) transport(base http.RoundTripper) http.RoundTripper {
 		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
 }
 
-// PublicEndpoint is for otelhttp.WithPublicEndpointFn, and always true: anybody can call a webhook endpoint, so the trace that comes with a
-// request is linked to, and never a parent.
+// PublicEndpoint is for otelhttp.WithPublicEndpointFn, and always returns true. Anybody can call a webhook endpoint, so the server's span
+// is linked to the trace in the request, and never its child.
 func PublicEndpoint(*http.Request) bool { return true }
