@@ -1,5 +1,5 @@
-// Package cloudevents turns webhook events into CloudEvents and back, for buses that speak CloudEvents (Knative, Azure Event Grid,
-// Dapr, …). The body stays as it came, byte for byte.
+// Package cloudevents turns webhook events into CloudEvents and back, for buses that use CloudEvents, such as Knative, Azure Event Grid and
+// Dapr. The body stays the same, byte for byte.
 //
 //	handle := func(ctx context.Context, e *walletcrew.Event) error {
 //		ce, err := cloudevents.To(ctx, e)
@@ -57,11 +57,11 @@ const (
 //   - time: when the delivery was received
 //   - data: the body. In structured mode it is "data", or "data_base64" where JSON around it wouldn't keep it to the byte.
 //
-// The deduplication key of the context and its trace ([receiver.Key], [receiver.Headers]) go along as extensions: hand on the context
-// that your function was called with. A consumer that deduplicates by source and id trusts the tenant, which is only as good as the
-// verifier's source of secrets; the key is always.
+// The context's deduplication key and trace ([receiver.Key], [receiver.Headers]) become extensions, so pass the context that your function
+// was called with. If a consumer deduplicates by source and id, it trusts the tenant, and that is only as good as the verifier's source of
+// secrets. The key is always good.
 //
-// The one error is an event that can't be a CloudEvent: nil, or without a body.
+// The only error is for an event that can't be a CloudEvent: nil, or one without a body.
 func To(ctx context.Context, e *walletcrew.Event) (event.Event, error) {
 	if e == nil || len(e.Raw) == 0 {
 		return event.Event{}, errors.New("cloudevents: the event has no body")
@@ -95,10 +95,10 @@ func To(ctx context.Context, e *walletcrew.Event) (event.Event, error) {
 	return ce, nil
 }
 
-// From returns the event that [To] was given, and a context for your function: with the deduplication key and the trace's headers, so
-// that sqldedupe's Once and the like know the event. The errors are [ErrNotOurs] and [walletcrew.ErrInvalidPayload].
+// From returns the event that was passed to [To], and a context for your function. The context has the deduplication key and the trace's
+// headers, so that Once of sqldedupe, for example, knows the event. The errors are [ErrNotOurs] and [walletcrew.ErrInvalidPayload].
 //
-// It verifies nothing: whoever can write to the bus can write any event.
+// From verifies nothing: any program that can write to the bus can write any event.
 func From(ctx context.Context, ce event.Event) (context.Context, *walletcrew.Event, error) {
 	name, ok := nameOf(ce.Type())
 	if escaped, there := ce.Extensions()[ExtensionName].(string); there {
