@@ -1,5 +1,5 @@
-// Package embedded runs the NATS server in your process, with its streams in a directory: one machine, nothing to install, and
-// the same code as for a cluster.
+// Package embedded runs the NATS server in your process, with its streams in a directory. It is for a single machine, and there is nothing
+// to install. Your code is the same as for a cluster.
 //
 //	server, err := embedded.Start(ctx, embedded.Options{Dir: "/var/lib/receiver"})
 //	if err != nil {
@@ -15,7 +15,8 @@
 //
 // Moving to a server or a cluster is [jetstream.Connect] with its URL in place of these two calls.
 //
-// It is a module of its own, since nats-server is large: who connects to a server needn't compile one.
+// It is a module of its own, because nats-server is large: a program that connects to a server
+// elsewhere needn't compile one.
 package embedded
 
 import (
@@ -39,11 +40,14 @@ import (
 
 // A Server is a NATS server with JetStream in this process. Make it with [Start], and Close it at the end.
 //
-// When its disk is full, it stops, so that each publish fails at once and nothing is acknowledged. When there is room again, 16 MiB
-// at least, it starts by itself within seconds, with all that was acknowledged, and connections find it again. An event whose
-// acknowledgement by a worker couldn't be written comes again. The same where the disk can't be written to for another reason, such
-// as no file descriptors; it is then tried after 1 s, 2 s, and so on up to 30 s. All is logged. (One of several, see [Cluster], stays
-// as nats-server leaves it: without JetStream until its process is restarted, while the others go on.)
+// When its disk is full, the server stops, so that each publish fails at once and nothing is acknowledged. When there is room again, at
+// least 16 MiB, it starts by itself within seconds, with all acknowledged events, and connections find it again. An event comes again if
+// its acknowledgement by a worker couldn't be written.
+//
+// The server does the same if it can't write to the disk for another reason, such as no file descriptors. Then it tries to start after 1 s,
+// 2 s, and so on up to 30 s. It logs all of this.
+//
+// A server of a [Cluster] doesn't do this: it stays without JetStream until its process is restarted, while the others go on.
 type Server struct {
 	options Options
 	lock    *os.File
@@ -60,19 +64,19 @@ type Server struct {
 
 // Options say how a server runs. Only Dir is needed.
 type Options struct {
-	// Dir is where the streams are; made if it doesn't exist. One process at a time: a second one gets ErrInUse on Unix, while
-	// on Windows nothing keeps it away. Not on a network file system.
+	// Dir is the directory of the streams. It is made if it doesn't exist. Only one process may use it at a time: on Unix a second one gets
+	// ErrInUse, on Windows nothing stops it. It must not be on a network file system.
 	Dir string
-	// SyncInterval is how often what was written is brought to the disk itself (fsync). 0, the default: before each
-	// acknowledgement, so that an acknowledged event survives the loss of power. Otherwise it survives a crash of the process, but
-	// what came in the last SyncInterval can be lost with the machine's power or its kernel.
+	// SyncInterval is how often the files are synchronized with the disk (fsync). 0, the default: before each acknowledgement, so that an
+	// acknowledged event survives the loss of power. Otherwise it survives a crash of the process, but the events of the last SyncInterval
+	// can be lost if the machine loses power or its kernel crashes.
 	SyncInterval time.Duration
 	// MaxStore is how many bytes all streams may take. 0: three quarters of the disk, whatever else is on it; on other systems than
 	// Linux and macOS, what NATS chooses at the start.
 	MaxStore int64
-	// Listen opens a port for clients, such as workers in other processes and the nats command: "127.0.0.1:4222", port 0 for any.
-	// "", the default: none; only Server.Connect gets in. It must be a loopback address, since anyone who reaches it may read and
-	// write everything; what is open to others, with TLS and users, is set in Configure.
+	// Listen opens a port for clients, such as workers in other processes and the nats command: "127.0.0.1:4222", port 0 for any. "", the
+	// default: no port; only Server.Connect can connect. It must be a loopback address, because any client may read and write everything.
+	// For a port that is open to others, with TLS and users, use Configure.
 	Listen string
 	// Cluster makes the server one of several.
 	Cluster *Cluster
@@ -100,8 +104,8 @@ const maxPayload = 8 << 20
 // readyTimeout is for opening ports, once the streams are read.
 const readyTimeout = time.Minute
 
-// Start starts a server, and returns when it takes connections. In a cluster that is before the others are found: what needs
-// them, such as making a stream, fails until then.
+// Start starts a server, and returns when it takes connections. In a cluster, it may not have found the others by then. Until it has, calls
+// that need them fail, such as making a stream.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Dir == "" {
 		return nil, errors.New("embedded: Options.Dir is empty")
@@ -266,10 +270,10 @@ func (s *Server) set(ns *server.Server) {
 	s.server = ns
 }
 
-// URL returns where others connect to, "" without [Options].Listen.
+// URL returns the address for other processes to connect to, or "" without Options.Listen.
 func (s *Server) URL() string { return s.url }
 
-// Close stops the server and returns when all is written. It may be called more than once.
+// Close stops the server, and returns when everything is written. You may call it more than once.
 func (s *Server) Close() {
 	s.once.Do(func() {
 		close(s.ending)
