@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"iter"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -60,8 +63,13 @@ type deadFlags struct {
 
 	event, reason string
 	all, dryRun   bool
+	yes           bool
 	limit         int
+	summary       bool
 }
+
+// filtered reports whether a filter chooses.
+func (f *deadFlags) filtered() bool { return f.event != "" || f.reason != "" }
 
 func (c *cli) deadCommand() *cobra.Command {
 	var f deadFlags
@@ -74,7 +82,7 @@ for PostgreSQL, from PGPASSWORD or the file PGPASSFILE.`
 	flags.StringVar(&f.nats, "nats", "", "the NATS server's `URL`, such as nats://127.0.0.1:4222 (default: NATS_URL)")
 	flags.StringVar(&f.creds, "creds", "", "the `file` with the NATS credentials")
 	flags.StringVar(&f.stream, "stream", "", "the stream's `name` (default: WALLETCREW)")
-	flags.StringVar(&f.prefix, "prefix", "", "the `prefix` of its subjects (default: walletcrew)")
+	flags.StringVar(&f.prefix, "prefix", "", "the `prefix` of its subjects, which is the program's StreamConfig.Prefix (default: that of the stream's subjects)")
 	flags.StringVar(&f.postgres, "postgres", "", "the PostgreSQL database's `URL`, such as postgres://user@127.0.0.1:5432/shop (default: DATABASE_URL)")
 	flags.StringVar(&f.inbox, "inbox", "", "the inbox's `name` in PostgreSQL, if several have dead letters")
 	flags.StringVar(&f.table, "table", "", "the `name` of the table (default: walletcrew_dead_letters)")
@@ -141,6 +149,9 @@ func (c *cli) deadList(f *deadFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "The dead letters, the oldest first", Args: cobra.NoArgs,
 		RunE: c.withDead(f, func(ctx context.Context, letters deadLetters, _ []string) error {
+			if f.summary {
+				return c.deadSummary(ctx, f, letters)
+			}
 			list, more := []deadLetter{}, false
 			for d, err := range letters.All(ctx) {
 				if err != nil {
@@ -155,19 +166,33 @@ func (c *cli) deadList(f *deadFlags) *cobra.Command {
 				list = append(list, d)
 			}
 			if more {
-				c.say("there are more than %d: --limit 0 lists all", f.limit)
+				c.say("there are more than %d: --limit 0 lists all, --summary counts all", f.limit)
 			}
-			return c.print(list, func(w *tabwriter.Writer) {
-				row(w, "ID", "DIED", "EVENT", "TENANT", "EVENT ID", "TRIES", "REASON")
-				for _, d := range list {
-					row(w, d.ID, d.DiedAt.Format(time.DateTime), d.Event, d.Tenant, d.EventID, d.Tries, d.Reason)
-				}
-			})
+			return c.print(list, func(w *tabwriter.Writer) { deadTable(w, list) })
 		}),
 	}
 	f.addFilter(cmd)
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "how many at most; 0: all")
+	cmd.Flags().BoolVar(&f.summary, "summary", false, "count all of them by event and reason, numbers in a reason left out")
 	return cmd
+}
+
+func deadTable(w *tabwriter.Writer, list []deadLetter) {
+	row(w, "ID", "DIED", "EVENT", "TENANT", "EVENT ID", "TRIES", "REASON")
+	for _, d := range list {
+		row(w, d.ID, d.DiedAt.Format(time.DateTime), d.Event, d.Tenant, d.EventID, d.Tries, briefly(d.Reason))
+	}
+}
+
+// stack is where the stack of a panic begins, which both adapters keep on the reason's only line.
+var stack = regexp.MustCompile(`\s+goroutine [0-9]+ \[`)
+
+// briefly is as much of a reason as fits into a table, without the stack of a panic.
+func briefly(reason string) string {
+	if at := stack.FindStringIndex(reason); at != nil && at[0] > 0 {
+		reason = reason[:at[0]] + " …"
+	}
+	return clipped(reason)
 }
 
 func (c *cli) deadShow(f *deadFlags) *cobra.Command {
@@ -230,8 +255,10 @@ func (c *cli) deadRedrive(f *deadFlags) *cobra.Command {
 }
 
 func (c *cli) deadDelete(f *deadFlags) *cobra.Command {
-	return c.deadSettle(f, "delete", "Delete dead letters for good", "deleted",
+	cmd := c.deadSettle(f, "delete", "Delete dead letters for good; on a terminal it asks before", "deleted",
 		func(ctx context.Context, letters deadLetters, id string) error { return letters.Delete(ctx, id) })
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "don't ask")
+	return cmd
 }
 
 // deadSettle is redrive and delete: by ids, by a filter, or all.
@@ -239,9 +266,9 @@ func (c *cli) deadSettle(f *deadFlags, verb, short, done string, do func(ctx con
 	cmd := &cobra.Command{
 		Use: verb + " [ID...]", Short: short,
 		Long: short + `: those with these ids, or all that fit --event and --reason, or --all. A filter means all that fit, not only those that
-list shows.`,
+list shows. If nothing fits a filter, the exit code is 1.`,
 		PreRunE: func(_ *cobra.Command, args []string) error {
-			if filtered := f.event != "" || f.reason != "" || f.all; filtered == (len(args) > 0) {
+			if chosen := f.filtered() || f.all; chosen == (len(args) > 0) {
 				return usagef("which ones? Ids, or --event and --reason, or --all")
 			}
 			return nil
@@ -254,18 +281,30 @@ list shows.`,
 					return err
 				}
 			}
-			s := c.settle(ctx, letters, ids, f.dryRun, do)
-			err := c.print(s, func(w *tabwriter.Writer) {
+			nothing := len(ids) == 0 && f.filtered()
+			if nothing {
+				c.say("nothing fits; walletcrew dead list shows the reasons")
+			}
+			ask := verb == "delete" && !f.yes && !f.dryRun && c.terminal(c.in) && len(ids) > 0
+			var found []deadLetter
+			if ask || f.dryRun {
+				var s settled
+				s, found = c.lookUp(ctx, letters, ids)
 				if f.dryRun {
-					row(w, fmt.Sprintf("%d would be %s", len(s.IDs), done))
-					return
+					return c.printDryRun(ctx, s, found, done, nothing)
 				}
+				if ok, err := c.confirmedDead(ctx, found); err != nil || !ok {
+					return cmp.Or(err, errNo)
+				}
+			}
+			s := c.settle(ctx, ids, func(ctx context.Context, id string) error { return do(ctx, letters, id) })
+			err := c.print(s, func(w *tabwriter.Writer) {
 				row(w, fmt.Sprintf("%d %s", s.Done, done))
 				for _, failed := range s.Failed {
 					row(w, failed.ID, failed.Error)
 				}
 			})
-			if err == nil && (len(s.Failed) > 0 || ctx.Err() != nil) {
+			if err == nil && (len(s.Failed) > 0 || nothing || ctx.Err() != nil) {
 				return errNo
 			}
 			return err
@@ -275,6 +314,55 @@ list shows.`,
 	cmd.Flags().BoolVar(&f.all, "all", false, "all dead letters")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say which, and do nothing")
 	return cmd
+}
+
+// lookUp gets the dead letters with these ids, and does nothing to them.
+func (c *cli) lookUp(ctx context.Context, letters deadLetters, ids []string) (settled, []deadLetter) {
+	found := []deadLetter{}
+	s := c.settle(ctx, ids, func(ctx context.Context, id string) error {
+		d, err := letters.Get(ctx, id)
+		if err == nil {
+			d.body = nil // all of them together may be large
+			found = append(found, d)
+		}
+		return err
+	})
+	s.Done, s.DryRun = 0, true
+	return s, found
+}
+
+func (c *cli) printDryRun(ctx context.Context, s settled, found []deadLetter, done string, nothing bool) error {
+	err := c.print(s, func(w *tabwriter.Writer) {
+		if len(found) > 0 {
+			deadTable(w, found)
+		}
+		for _, failed := range s.Failed {
+			row(w, failed.ID, failed.Error)
+		}
+		row(w, fmt.Sprintf("%d would be %s", len(found), done))
+	})
+	if err == nil && (len(s.Failed) > 0 || nothing || ctx.Err() != nil) {
+		return errNo
+	}
+	return err
+}
+
+// confirmedDead shows what is to be deleted, and asks once for all.
+func (c *cli) confirmedDead(ctx context.Context, found []deadLetter) (bool, error) {
+	if len(found) == 0 {
+		return true, nil // each id's error is to be told
+	}
+	w := tabwriter.NewWriter(c.err, 0, 4, 2, ' ', 0)
+	deadTable(w, found[:min(len(found), fewResults)])
+	if more := len(found) - fewResults; more > 0 {
+		row(w, fmt.Sprintf("and %d more", more))
+	}
+	_ = w.Flush()
+	what := "this dead letter"
+	if len(found) > 1 {
+		what = fmt.Sprintf("these %d dead letters", len(found))
+	}
+	return c.ask(ctx, "Delete "+what+" for good?")
 }
 
 // ids returns those that fit, before any of them is touched.
@@ -291,8 +379,8 @@ func (f *deadFlags) ids(ctx context.Context, letters deadLetters) ([]string, err
 	return ids, nil
 }
 
-func (c *cli) settle(ctx context.Context, letters deadLetters, ids []string, dryRun bool, do func(context.Context, deadLetters, string) error) settled {
-	s := settled{DryRun: dryRun, IDs: ids, Failed: []settledError{}}
+func (c *cli) settle(ctx context.Context, ids []string, do func(ctx context.Context, id string) error) settled {
+	s := settled{IDs: ids, Failed: []settledError{}}
 	out := c.err
 	if len(ids) <= fewResults || !c.terminal(c.err) {
 		out = io.Discard
@@ -302,17 +390,57 @@ func (c *cli) settle(ctx context.Context, letters deadLetters, ids []string, dry
 		if ctx.Err() != nil {
 			break
 		}
-		err := error(nil)
-		if dryRun {
-			_, err = letters.Get(ctx, id)
-		} else if err = do(ctx, letters, id); err == nil {
-			s.Done++
-		}
-		if err != nil {
+		if err := do(ctx, id); err != nil {
 			s.Failed = append(s.Failed, settledError{id, oneLine(err)})
+		} else {
+			s.Done++
 		}
 		_ = bar.Add(1)
 	}
 	_ = bar.Finish()
 	return s
+}
+
+// A deadGroup is how many dead letters have one event and one reason, whatever numbers the reason has.
+type deadGroup struct {
+	Count  int       `json:"count"`
+	Event  string    `json:"event"`
+	Reason string    `json:"reason"` // its beginning, with # for each number
+	Oldest time.Time `json:"oldest"` // when the first of them was given up
+	Newest time.Time `json:"newest"`
+}
+
+// number is what differs in the same reason of two events: a number, or a UUID.
+var number = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+`)
+
+func (c *cli) deadSummary(ctx context.Context, f *deadFlags, letters deadLetters) error {
+	groups, all := map[[2]string]*deadGroup{}, []*deadGroup{}
+	for d, err := range letters.All(ctx) {
+		if err != nil {
+			return err
+		}
+		if !f.matches(d) {
+			continue
+		}
+		key := [2]string{d.Event, number.ReplaceAllString(briefly(d.Reason), "#")}
+		g := groups[key]
+		if g == nil {
+			g = &deadGroup{Event: key[0], Reason: key[1], Oldest: d.DiedAt, Newest: d.DiedAt}
+			groups[key], all = g, append(all, g)
+		}
+		g.Count++
+		if d.DiedAt.Before(g.Oldest) {
+			g.Oldest = d.DiedAt
+		}
+		if d.DiedAt.After(g.Newest) {
+			g.Newest = d.DiedAt
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *deadGroup) int { return cmp.Compare(b.Count, a.Count) })
+	return c.print(all, func(w *tabwriter.Writer) {
+		row(w, "COUNT", "EVENT", "OLDEST", "NEWEST", "REASON")
+		for _, g := range all {
+			row(w, g.Count, g.Event, g.Oldest.Format(time.DateTime), g.Newest.Format(time.DateTime), g.Reason)
+		}
+	})
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/thewalletcrew/walletcrew-go/adapters/jetstream"
 	"github.com/thewalletcrew/walletcrew-go/adapters/riverinbox"
@@ -27,12 +31,53 @@ func openJetStream(ctx context.Context, f deadFlags) (deadLetters, error) {
 	if err != nil {
 		return nil, errors.New("the NATS server doesn't answer: " + withoutCredentials(err, f.nats))
 	}
-	stream, err := jetstream.OpenStream(ctx, conn, jetstream.StreamConfig{Name: f.stream, Prefix: f.prefix})
+	cfg, err := streamConfig(ctx, conn, f)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	stream, err := jetstream.OpenStream(ctx, conn, cfg)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return &jetStream{conn, stream}, nil
+}
+
+// streamConfig is what the program that made the stream has set, read from the stream: a difference that is only this command's
+// would be told as a fault of a stream that is as it should be.
+func streamConfig(ctx context.Context, conn *nats.Conn, f deadFlags) (jetstream.StreamConfig, error) {
+	cfg := jetstream.StreamConfig{Name: f.stream, Prefix: f.prefix}
+	js, err := natsjs.New(conn)
+	if err != nil {
+		return cfg, err
+	}
+	found, err := js.Stream(ctx, cmp.Or(f.stream, "WALLETCREW"))
+	if err != nil {
+		return cfg, nil //nolint:nilerr // OpenStream says it in better words
+	}
+	have := found.CachedInfo().Config
+	if have.Retention == natsjs.LimitsPolicy {
+		cfg.KeepFor = cmp.Or(have.MaxAge, 24*time.Hour)
+	}
+	if cfg.Prefix != "" {
+		return cfg, nil
+	}
+	var prefixes []string
+	for _, subject := range have.Subjects {
+		if prefix, ok := strings.CutSuffix(subject, ".*.*.*"); ok && !strings.ContainsAny(prefix, "*>") {
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	switch {
+	case len(prefixes) > 1:
+		return cfg, usagef("which prefix? The stream has several: --prefix %s", strings.Join(prefixes, ", or "))
+	case len(prefixes) == 1:
+		cfg.Prefix = prefixes[0]
+	case !slices.ContainsFunc(have.Subjects, func(s string) bool { return s == ">" || s == "*.>" || strings.HasPrefix(s, "walletcrew.") }):
+		return cfg, usagef("the stream's subjects are %s: add --prefix, which is the StreamConfig.Prefix of the program that made it", strings.Join(have.Subjects, ", "))
+	}
+	return cfg, nil
 }
 
 // withoutCredentials is the error's text; a URL may have a password in it.

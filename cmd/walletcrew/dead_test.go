@@ -218,6 +218,125 @@ func redriveWithAFilter(t *testing.T, g *graveyard) {
 	assert.Equal(t, 120, g.pending(), "they are to be tried anew")
 }
 
+func TestADryRunShowsWhich(t *testing.T) {
+	onEachStore(t, 3, func(i int) (walletcrew.EventName, string) { return "Pass:Installed", "reason " + fmt.Sprint(i) }, func(t *testing.T, g *graveyard) {
+		for verb, done := range map[string]string{"redrive": "redriven", "delete": "deleted"} {
+			out := g.ok(g.args(verb, "--reason", "reason 1", "--dry-run")...)
+			assert.Contains(t, out, "e-1")
+			assert.NotContains(t, out, "e-2")
+			assert.Contains(t, out, "1 would be "+done)
+		}
+		o := g.run(g.args("delete", "nosuch", "--dry-run")...)
+		assert.Equal(t, 1, o.code)
+		assert.Contains(t, o.out, "0 would be deleted", "it can't be found")
+	})
+}
+
+func TestAFilterThatNothingFitsIsNoSuccess(t *testing.T) {
+	onEachStore(t, 1, func(int) (walletcrew.EventName, string) { return "Pass:Installed", "CRM is away" }, func(t *testing.T, g *graveyard) {
+		for _, args := range [][]string{
+			{"redrive", "--reason", "XRM is away"}, {"redrive", "--reason", "XRM is away", "--dry-run"}, {"delete", "--event", "Pass:Gone"},
+		} {
+			o := g.run(g.args(args...)...)
+			assert.Equal(t, 1, o.code, args)
+			assert.Contains(t, o.err, "nothing fits; walletcrew dead list shows the reasons")
+		}
+	})
+}
+
+func TestATerminalsDeleteKeepsWhatThePersonKeeps(t *testing.T) {
+	onEachStore(t, 1, func(int) (walletcrew.EventName, string) { return "Pass:Installed", "boom" }, func(t *testing.T, g *graveyard) {
+		source := func(name string) string {
+			for _, env := range g.env {
+				if value, ok := strings.CutPrefix(env, name+"="); ok {
+					return value
+				}
+			}
+			return ""
+		}
+		where := append([]string{"--nats", source("NATS_URL")}, g.flags...)
+		if len(g.flags) == 0 {
+			where = []string{"--postgres", source("DATABASE_URL")}
+		}
+		onTerminal := func(typed string, args ...string) error {
+			c, _, _ := onATerminal(typed)
+			cmd := c.deadCommand()
+			cmd.SetArgs(append(args, where...))
+			cmd.SilenceErrors, cmd.SilenceUsage = true, true
+			return cmd.ExecuteContext(t.Context())
+		}
+		var list []deadLetter
+		require.ErrorIs(t, onTerminal("n\n", "delete", "--all"), errNo)
+		g.answer(&list, 0, "dead", g.args("list")...)
+		require.Len(t, list, 1)
+		require.NoError(t, onTerminal("", "delete", "--all", "--dry-run"), "there is nothing to ask")
+		require.NoError(t, onTerminal("", "delete", "--all", "-y"))
+		g.answer(&list, 0, "dead", g.args("list")...)
+		assert.Empty(t, list)
+	})
+}
+
+func TestTheSummaryCountsByEventAndReasonWithoutItsNumbers(t *testing.T) {
+	onEachStore(t, 6, func(i int) (walletcrew.EventName, string) {
+		if i == 0 {
+			return "Pass:Installed", "boom"
+		}
+		return "Customer:Upserted", fmt.Sprintf("CRM: 503 after %d ms, request 6f1c2b7a-0d3e-4a5b-8c9d-00000000000%d", 100+i, i)
+	}, func(t *testing.T, g *graveyard) {
+		var groups []deadGroup
+		g.answer(&groups, 0, "deadsummary", g.args("list", "--summary", "--limit", "2")...)
+		require.Len(t, groups, 2)
+		assert.Equal(t, 5, groups[0].Count, "of all, not only of those that list shows")
+		assert.Equal(t, "CRM: # after # ms, request #", groups[0].Reason)
+		assert.False(t, groups[0].Newest.Before(groups[0].Oldest))
+		assert.Equal(t, "Pass:Installed", groups[1].Event)
+		assert.Contains(t, g.ok(g.args("list", "--summary")...), "CRM: # after # ms")
+		g.answer(&groups, 0, "deadsummary", g.args("list", "--summary", "--event", "Pass:*")...)
+		assert.Len(t, groups, 1)
+	})
+}
+
+func TestATableHasAReasonsBeginningAndNoStack(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "boom", briefly("boom"))
+	assert.Equal(t, "the function panicked: boom …", briefly("the function panicked: boom goroutine 45 [running]: runtime/debug.Stack()  /usr/lib/go"))
+	assert.Equal(t, strings.Repeat("é", 100)+"…", briefly(strings.Repeat("é", 300)))
+}
+
+// Changing the stream, as the adapter's error says, would be the wrong advice: only a flag was missing.
+func TestDeadReadsThePrefixAndTheRetentionFromTheStream(t *testing.T) {
+	t.Parallel()
+	source := cmp.Or(os.Getenv("WALLETCREW_TEST_NATS"), nats.DefaultURL)
+	conn, err := jetstream.Connect(source, nats.Timeout(5*time.Second))
+	noServer(t, err)
+	defer conn.Close()
+	js, err := natsjs.New(conn)
+	require.NoError(t, err)
+	u := newUser(t, "NATS_URL="+source)
+	for _, cfg := range []jetstream.StreamConfig{{}, {KeepFor: time.Hour}} {
+		cfg.Name, cfg.Prefix, cfg.MaxBytes = "WALLETCREW_CMD_"+strings.ToUpper(newID()), "trial-"+newID()+".ops", 1<<20
+		_, err := jetstream.EnsureStream(t.Context(), conn, cfg)
+		require.NoError(t, err)
+		defer func() {
+			_ = js.DeleteStream(context.WithoutCancel(t.Context()), cfg.Name)
+			_ = js.DeleteStream(context.WithoutCancel(t.Context()), cfg.Name+"_DEAD")
+		}()
+		var list []deadLetter
+		u.answer(&list, 0, "dead", "dead", "list", "--stream", cfg.Name)
+		u.answer(&list, 0, "dead", "dead", "list", "--stream", cfg.Name, "--prefix", cfg.Prefix)
+	}
+
+	wide := "WALLETCREW_CMD_" + strings.ToUpper(newID())
+	subject := strings.ToLower(wide)
+	_, err = js.CreateStream(t.Context(), natsjs.StreamConfig{Name: wide, Subjects: []string{subject + ".>"}, MaxBytes: 1 << 20})
+	require.NoError(t, err)
+	defer func() { _ = js.DeleteStream(context.WithoutCancel(t.Context()), wide) }()
+	o := u.run("dead", "list", "--stream", wide)
+	assert.Equal(t, 2, o.code)
+	assert.Contains(t, o.err, "the stream's subjects are "+subject+".>: add --prefix")
+	assert.NotContains(t, o.err, "change it")
+}
+
 func TestOneDeadLetterIsShownRedrivenAndDeletedByItsID(t *testing.T) {
 	onEachStore(t, 3, func(i int) (walletcrew.EventName, string) { return "Pass:Installed", "reason " + fmt.Sprint(i) }, oneByItsID)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -101,17 +102,38 @@ func TestOnATerminalALoadShowsItsProgress(t *testing.T) {
 func TestOnATerminalARedriveShowsItsProgress(t *testing.T) {
 	t.Parallel()
 	ids := strings.Fields(strings.Repeat("id ", fewResults+1))
-	nothing := func(context.Context, deadLetters, string) error { return nil }
+	nothing := func(context.Context, string) error { return nil }
 	c, _, said := onATerminal("")
-	assert.Equal(t, len(ids), c.settle(t.Context(), nil, ids, false, nothing).Done)
+	assert.Equal(t, len(ids), c.settle(t.Context(), ids, nothing).Done)
 	assert.Contains(t, said.String(), "/21", "the bar")
 	c, _, said = onATerminal("")
-	c.settle(t.Context(), nil, ids[1:], false, nothing)
+	c.settle(t.Context(), ids[1:], nothing)
 	assert.Empty(t, said.String(), "a few are done at once")
 	c, _, said = onATerminal("")
 	c.terminal = never
-	c.settle(t.Context(), nil, ids, false, nothing)
+	c.settle(t.Context(), ids, nothing)
 	assert.Empty(t, said.String(), "nobody looks on")
+}
+
+func TestOnATerminalDeadDeleteAsksOnceForAll(t *testing.T) {
+	t.Parallel()
+	several := make([]deadLetter, fewResults+2)
+	for i := range several {
+		several[i] = deadLetter{ID: fmt.Sprint("id-", i), Event: "Pass:Installed", Reason: "boom"}
+	}
+	for typed, want := range map[string]bool{"y\n": true, "yes\n": true, "n\n": false, "": false} {
+		c, _, said := onATerminal(typed)
+		got, err := c.confirmedDead(t.Context(), several)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, "%q", typed)
+		assert.Contains(t, said.String(), "Delete these 22 dead letters for good? [y/N]")
+		assert.Contains(t, said.String(), "id-19 ", "which")
+		assert.Contains(t, said.String(), "and 2 more")
+	}
+	c, _, said := onATerminal("n\n")
+	_, err := c.confirmedDead(t.Context(), several[:1])
+	require.NoError(t, err)
+	assert.Contains(t, said.String(), "Delete this dead letter for good? [y/N]")
 }
 
 // A service that never answers doesn't keep a dev from ending.

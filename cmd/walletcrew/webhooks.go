@@ -229,7 +229,12 @@ func (c *cli) confirmed(ctx context.Context, webhooks *walletcrew.WebhooksServic
 	if err != nil {
 		return false, err
 	}
-	_, _ = fmt.Fprintf(c.err, "Delete %s, which delivers %s to %s? [y/N] ", visible(w.ID), visible(strings.Join(texts(w.Events), ",")), visible(w.Endpoint))
+	return c.ask(ctx, fmt.Sprintf("Delete %s, which delivers %s to %s?", w.ID, strings.Join(texts(w.Events), ","), w.Endpoint))
+}
+
+// ask puts a question to the person at the terminal; anything but yes is no.
+func (c *cli) ask(ctx context.Context, question string) (bool, error) {
+	_, _ = fmt.Fprint(c.err, visible(question), " [y/N] ")
 	typed := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(c.in).ReadString('\n')
