@@ -99,9 +99,9 @@ type wireWebhook struct {
 	Enabled     *bool           `json:"enabled,omitempty"`
 }
 
-// Create makes a new webhook and returns it with its id and its secret. Two webhooks may have the same endpoint, and the API has no
-// idempotency key. So after an error that is [ErrOutcomeUnknown], look whether the webhook exists before you create it again.
-// [WebhooksService.Ensure] does.
+// Create makes a new webhook and returns it with its id and its secret. As far as is known, the platform takes a second webhook with the
+// same endpoint, and the API has no idempotency key. So after an error that is [ErrOutcomeUnknown], look whether the webhook exists before
+// you create it again. [WebhooksService.Ensure] does.
 func (s *WebhooksService) Create(ctx context.Context, spec WebhookSpec) (*Webhook, error) {
 	if err := spec.check(); err != nil {
 		return nil, err

@@ -14,7 +14,7 @@
 //	...
 //	deliveries, err := server.Emit(ctx, walletcrew.EventPassInstalled, map[string]any{"passId": "p-1001"})
 //
-// A test can also make things go wrong:
+// The server can do more:
 //
 //   - [Server.Fail] makes calls to the API fail.
 //   - [Server.Deliver] sends a duplicate or an older event.
