@@ -1,6 +1,7 @@
 package otelwalletcrew_test
 
 import (
+	"context"
 	"log"
 	"net/http"
 
@@ -15,8 +16,10 @@ import (
 // Traces and metrics of a receiver that hands its events over, and of the worker that runs them.
 func Example() {
 	var (
-		v      *verifier.Verifier
-		inbox  receiver.HandlerFunc // such as riverinbox's Handle
+		v     *verifier.Verifier
+		inbox interface {
+			Handle(context.Context, *walletcrew.Event) error
+		} // such as *riverinbox.Inbox
 		mux    = receiver.NewMux()
 		worker func(receiver.HandlerFunc)
 	)
@@ -24,7 +27,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	h := receiver.NewHandler(v, tel.Publish("orders", inbox), receiver.WithObserver(tel.Observe))
+	h := receiver.NewHandler(v, tel.Publish("orders", inbox.Handle), receiver.WithObserver(tel.Observe)) // without an inbox: mux.Handle
 	http.Handle("POST /webhooks/walletcrew", otelhttp.NewHandler(tel.Handler(h), "walletcrew", otelhttp.WithPublicEndpointFn(otelwalletcrew.PublicEndpoint)))
 
 	worker(tel.Process("orders", mux.Handle))

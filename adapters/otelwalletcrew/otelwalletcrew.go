@@ -35,6 +35,7 @@
 //   - messaging.process.duration, a histogram in seconds, of handlers and workers
 //   - walletcrew.deliveries, a counter of deliveries by walletcrew.result, walletcrew.reason and walletcrew.event
 //   - walletcrew.runs, a counter of runs of workers' functions by walletcrew.result and walletcrew.event
+//   - walletcrew.dead_letters, a gauge by messaging.destination.name, if you give [Telemetry.DeadLetters] a function that counts them
 //
 // walletcrew.event is the name of a known event, else "other". So a sender can't add series by inventing names.
 package otelwalletcrew
@@ -260,6 +261,39 @@ func (t *Telemetry) Process(destination string, fn receiver.HandlerFunc) receive
 		result = resultOf(err)
 		return err
 	}
+}
+
+// DeadLetters reports how many dead letters there are: count is asked at each collection, in every process that calls DeadLetters. So call it
+// in one, or take the maximum over them. If count fails or panics, the gauge has no value, and the error goes to otel.Handle. Destination names
+// where they are, as for [Telemetry.Publish]. With adapters/jetstream, count returns Stats.Dead of the stream; with riverinbox, the number of
+// rows in walletcrew_dead_letters. Stop ends the reports, and may be called again.
+func (t *Telemetry) DeadLetters(destination string, count func(context.Context) (int64, error)) (stop func() error, err error) {
+	if count == nil {
+		return nil, errors.New("otelwalletcrew: DeadLetters needs a function that counts them")
+	}
+	meter := t.meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
+	gauge, err := meter.Int64ObservableGauge("walletcrew.dead_letters", metric.WithUnit("{event}"), metric.WithDescription("Events that no try could handle."))
+	if err != nil {
+		return nil, fmt.Errorf("otelwalletcrew: %w", err)
+	}
+	set := metric.WithAttributeSet(attribute.NewSet(semconv.MessagingDestinationName(destination)))
+	registration, err := meter.RegisterCallback(func(ctx context.Context, o metric.Observer) (err error) {
+		defer func() {
+			if value := recover(); value != nil { // it would end the program
+				err = fmt.Errorf("otelwalletcrew: counting the dead letters of %s panicked: %v", destination, value)
+			}
+		}()
+		n, err := count(ctx)
+		if err != nil {
+			return fmt.Errorf("otelwalletcrew: count the dead letters of %s: %w", destination, err)
+		}
+		o.ObserveInt64(gauge, n, set)
+		return nil
+	}, gauge)
+	if err != nil {
+		return nil, fmt.Errorf("otelwalletcrew: %w", err)
+	}
+	return registration.Unregister, nil
 }
 
 func labelOf(e *walletcrew.Event) string {

@@ -391,3 +391,43 @@ func TestAStrangerDoesNotDecideWhatIsSampled(t *testing.T) {
 		assert.Len(t, spans.Ended(), want)
 	}
 }
+
+// A gauge says how many there are, and nothing at all while they can't be counted: 0 would end an alert.
+func TestDeadLettersAreAGaugeThatHasNoValueWhileTheyCannotBeCounted(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t)
+	count := func(context.Context) (int64, error) { return 40, nil }
+	stop, err := tel.DeadLetters("orders", func(ctx context.Context) (int64, error) { return count(ctx) })
+	require.NoError(t, err)
+	_, err = tel.DeadLetters("mails", func(context.Context) (int64, error) { return 2, nil })
+	require.NoError(t, err)
+	values := func() map[string]int64 {
+		var all metricdata.ResourceMetrics
+		_ = tel.reader.Collect(t.Context(), &all) // its error is the count's
+		values := make(map[string]int64)
+		for _, s := range all.ScopeMetrics {
+			for _, m := range s.Metrics {
+				for _, p := range m.Data.(metricdata.Gauge[int64]).DataPoints {
+					name, _ := p.Attributes.Value(semconv.MessagingDestinationNameKey)
+					assert.Equal(t, "walletcrew.dead_letters", m.Name)
+					assert.Equal(t, 1, p.Attributes.Len(), "the labels are bounded")
+					values[name.AsString()] = p.Value
+				}
+			}
+		}
+		return values
+	}
+	assert.Equal(t, map[string]int64{"orders": 40, "mails": 2}, values())
+	count = func(context.Context) (int64, error) { return 0, errors.New("the server is away") }
+	assert.Equal(t, map[string]int64{"mails": 2}, values())
+	count = func(context.Context) (int64, error) { panic("boom") }
+	assert.Equal(t, map[string]int64{"mails": 2}, values())
+	count = func(context.Context) (int64, error) { return 0, nil }
+	assert.Equal(t, map[string]int64{"orders": 0, "mails": 2}, values())
+	require.NoError(t, stop())
+	require.NoError(t, stop())
+	assert.Equal(t, map[string]int64{"mails": 2}, values())
+
+	_, err = tel.DeadLetters("orders", nil)
+	require.Error(t, err)
+}

@@ -30,6 +30,8 @@ func scrape(t *testing.T) string {
 	registry := prometheus.NewRegistry()
 	tel, err := instrument(registry)
 	require.NoError(t, err)
+	_, err = tel.DeadLetters("orders", func(context.Context) (int64, error) { return 1, nil })
+	require.NoError(t, err)
 	h, err := newHandler(tel, verifier.Static(secret), func(_ context.Context, e *walletcrew.Event) error {
 		if e.Name == walletcrew.EventPassUpdated {
 			return errors.New("a bug")
@@ -118,7 +120,7 @@ type panel struct {
 }
 
 // promQL are the words of the dashboard's expressions that are neither series nor labels.
-var promQL = []string{"sum", "rate", "by", "le", "histogram_quantile", "or", "vector", "on", "clamp_min"}
+var promQL = []string{"sum", "rate", "by", "le", "histogram_quantile", "or", "vector", "on", "clamp_min", "max", "increase"}
 
 var (
 	quoted = regexp.MustCompile(`"[^"]*"`)
@@ -181,6 +183,18 @@ func requireSeries(t *testing.T, expr string, series map[string][]string, shown 
 		if _, ok := series[name]; !ok && !slices.Contains(promQL, name) {
 			assert.Contains(t, labels, name, "%s: there are %q", expr, slices.Sorted(maps.Keys(series)))
 		}
+	}
+}
+
+func TestTheAlertsAskForWhatIsScraped(t *testing.T) {
+	t.Parallel()
+	series := seriesIn(scrape(t))
+	text, err := os.ReadFile("../../docs/operating.md")
+	require.NoError(t, err)
+	alerts := regexp.MustCompile(`(?m)^ +expr: (.*)$`).FindAllStringSubmatch(string(text), -1)
+	require.Len(t, alerts, 6)
+	for _, alert := range alerts {
+		requireSeries(t, alert[1], series, map[string]bool{})
 	}
 }
 
