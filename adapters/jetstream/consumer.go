@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/ignoredlog"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 	"golang.org/x/time/rate"
 )
@@ -35,7 +36,7 @@ type Consumer struct {
 	mu   sync.Mutex
 	told time.Time // when trouble was logged last
 
-	ignored ignoredLog
+	ignored ignoredlog.Log
 	ledger  *ledger
 	times   times
 	running atomic.Int64   // functions

@@ -47,7 +47,7 @@ func (c *Consumer) log(ctx context.Context, out *Outcome) {
 	attrs := append(out.attrs(), slog.Any("error", out.Err))
 	switch out.Result {
 	case Ignored:
-		c.ignored.log(ctx, c.cfg.Logger, out)
+		c.ignored.Write(ctx, c.cfg.Logger, "jetstream", string(out.Event.Name), out.Event.Name.Known(), slog.Group("", out.attrs()...))
 	case Discarded:
 		c.cfg.Logger.WarnContext(ctx, "jetstream: the function discarded the event", attrs...)
 	case Retried:

@@ -1,6 +1,7 @@
 package riverinbox_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -127,7 +129,7 @@ func (impatient) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 func (k kind) work(t *testing.T, pool *pgxpool.Pool, inbox *riverinbox.Inbox, fn receiver.HandlerFunc, opts ...riverinbox.WorkerOption) (stop func()) {
 	t.Helper()
 	config := &river.Config{Workers: river.NewWorkers(), Logger: quiet, RetryPolicy: impatient{}, FetchPollInterval: 50 * time.Millisecond, FetchCooldown: 10 * time.Millisecond}
-	require.NoError(t, inbox.AddWorker(config, fn, append(opts, riverinbox.WithLogger(quiet))...))
+	require.NoError(t, inbox.AddWorker(config, fn, append([]riverinbox.WorkerOption{riverinbox.WithLogger(quiet)}, opts...)...))
 	stop = sync.OnceFunc(k.start(t, pool, config))
 	t.Cleanup(stop)
 	return stop
@@ -291,6 +293,23 @@ func TestWhatTheFunctionReturns(t *testing.T) {
 			assert.WithinDuration(t, time.Now(), d.DiedAt, time.Minute)
 			assert.WithinDuration(t, time.Now(), d.Time, time.Minute)
 		}
+	})
+}
+
+func TestWhatIsIgnoredIsLoggedSeldom(t *testing.T) {
+	onEachKind(t, func(t *testing.T, k kind, pool *pgxpool.Pool, inbox *riverinbox.Inbox) {
+		names := []walletcrew.EventName{"Pass:Created", "Pass:Created", "Wallet:New", "Wallet:Newer", "", ""}
+		for _, name := range names {
+			e, err := walletcrew.ParseEvent(name, []byte(`{}`))
+			require.NoError(t, err)
+			require.NoError(t, inbox.Handle(t.Context(), e))
+		}
+		var text bytes.Buffer
+		stop := k.work(t, pool, inbox, receiver.NewMux().Handle, riverinbox.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
+		eventually(t, "all are completed", func() bool { return count(t, pool, jobs+" WHERE state = 'completed'") == len(names) })
+		stop()
+		assert.Equal(t, 2, strings.Count(text.String(), "level=INFO"), "%s", text.String())
+		assert.Equal(t, 1, strings.Count(text.String(), "level=WARN"), "an event without a name: %s", text.String())
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/thewalletcrew/walletcrew-go/internal/ignoredlog"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
@@ -41,8 +42,8 @@ func WithTries(n int) WorkerOption { return func(w *worker) { w.tries = n } }
 // WithTimeout sets how long the function may take; default 1 min. After that, its context ends. Under 1 ms, AddWorker returns an error.
 func WithTimeout(d time.Duration) WorkerOption { return func(w *worker) { w.timeout = d } }
 
-// WithLogger sets the worker's logger; default [slog.Default]. The worker logs discarded events (warn) and dead letters (error). River logs
-// failures itself.
+// WithLogger sets the worker's logger; default [slog.Default]. The worker logs discarded events (warn), dead letters (error) and, once a
+// minute for each known name, ignored events (info; warn for events without a name). River logs failures itself.
 func WithLogger(l *slog.Logger) WorkerOption { return func(w *worker) { w.logger = l } }
 
 // AddWorker adds a worker to the configuration of a River client. The worker calls fn for the inbox's events. AddWorker also adds the
@@ -110,6 +111,7 @@ type worker struct {
 	tries   int
 	timeout time.Duration
 	logger  *slog.Logger
+	ignored ignoredlog.Log
 	tended  atomic.Int64 // UnixNano
 }
 
@@ -133,7 +135,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	case err == nil:
 		return nil
 	case receiver.IsIgnored(err):
-		w.log(ctx, slog.LevelInfo, "riverinbox: no function takes the event", job, slog.Any("event", e))
+		w.ignored.Write(ctx, cmp.Or(w.logger, slog.Default()), "riverinbox", string(e.Name), e.Name.Known(), w.attrs(job, slog.Any("event", e))...)
 		return nil
 	case receiver.IsDiscard(err):
 		w.log(ctx, slog.LevelWarn, "riverinbox: the function discarded the event", job, slog.Any("event", e), slog.String("error", err.Error()))
@@ -231,5 +233,9 @@ func call(f func() error) (err error) {
 }
 
 func (w *worker) log(ctx context.Context, level slog.Level, message string, job *river.Job[Args], attrs ...slog.Attr) {
-	cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, level, message, append([]slog.Attr{slog.Int64("job", job.ID), slog.String("inbox", w.inbox.name), slog.String("name", job.Args.Name), slog.String("key", job.Args.Key)}, attrs...)...)
+	cmp.Or(w.logger, slog.Default()).LogAttrs(ctx, level, message, w.attrs(job, attrs...)...)
+}
+
+func (w *worker) attrs(job *river.Job[Args], more ...slog.Attr) []slog.Attr {
+	return append([]slog.Attr{slog.Int64("job", job.ID), slog.String("inbox", w.inbox.name), slog.String("name", job.Args.Name), slog.String("key", job.Args.Key)}, more...)
 }

@@ -42,6 +42,7 @@ import (
 	"github.com/google/uuid"
 
 	walletcrew "github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/internal/ignoredlog"
 	"github.com/thewalletcrew/walletcrew-go/receiver"
 )
 
@@ -189,8 +190,9 @@ func Event(m *message.Message) (context.Context, *walletcrew.Event, error) {
 }
 
 // Worker returns a handler for a Watermill router that calls fn for each event that [Publish] made. If fn returns nil, the message is
-// acknowledged. So is it after a [receiver.Discard], which is logged (warn, [slog.Default]). Any other error is returned, and Watermill has
-// the broker deliver the message again at once.
+// acknowledged. So is it after a [receiver.Discard], which is logged (warn, [slog.Default]), and after [receiver.ErrIgnored], which is logged
+// once a minute for each known name (info; warn for events without a name). Any other error is returned, and Watermill has the broker
+// deliver the message again at once.
 //
 // Add middleware.Retry for waits between the tries, and middleware.PoisonQueue for messages that never succeed. A message that isn't an
 // event fails, too, with [ErrNotOurs] or [walletcrew.ErrInvalidPayload].
@@ -201,17 +203,18 @@ func Worker(fn receiver.HandlerFunc) message.NoPublishHandlerFunc {
 	if fn == nil {
 		panic("watermillbridge: Worker: the function is nil")
 	}
+	ignored := new(ignoredlog.Log)
 	return func(m *message.Message) error {
 		ctx, e, err := Event(m)
 		if err != nil {
 			return err
 		}
 		switch err = fn(ctx, e); {
+		case receiver.IsIgnored(err):
+			ignored.Write(ctx, slog.Default(), "watermillbridge", string(e.Name), e.Name.Known(), slog.Any("event", e))
+			return nil
 		case receiver.IsDiscard(err):
 			slog.LogAttrs(ctx, slog.LevelWarn, "watermillbridge: the function discarded the event", slog.Any("event", e), slog.String("error", err.Error()))
-			return nil
-		case receiver.IsIgnored(err):
-			slog.LogAttrs(ctx, slog.LevelDebug, "watermillbridge: no function takes the event", slog.Any("event", e))
 			return nil
 		}
 		return err

@@ -1,8 +1,11 @@
 package watermillbridge_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,4 +173,23 @@ func TestAWorkerReturnsWhatIsToComeAgain(t *testing.T) {
 		require.ErrorIs(t, work(m), watermillbridge.ErrNotOurs)
 	}
 	require.ErrorIs(t, work(message.NewMessage("1", []byte("[]"))), walletcrew.ErrInvalidPayload)
+}
+
+func TestWhatIsIgnoredIsLoggedSeldom(t *testing.T) { //nolint:paralleltest // sets slog's default
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	var text bytes.Buffer
+	slog.SetDefault(slog.New(slog.NewTextHandler(&text, nil)))
+	to := new(recorder)
+	publish, err := watermillbridge.Publish(to, "events")
+	require.NoError(t, err)
+	for _, name := range []walletcrew.EventName{"Pass:Created", "Pass:Created", "Wallet:New", "Wallet:Newer", "", ""} {
+		require.NoError(t, publish(t.Context(), parsed(t, name, "shop", `{"__id":"e-1"}`)))
+	}
+	work := watermillbridge.Worker(receiver.NewMux().Handle)
+	for _, m := range to.messages {
+		require.NoError(t, work(m))
+	}
+	assert.Equal(t, 2, strings.Count(text.String(), "level=INFO"), "%s", text.String())
+	assert.Equal(t, 1, strings.Count(text.String(), "level=WARN"), "an event without a name: %s", text.String())
 }
