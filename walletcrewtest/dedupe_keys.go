@@ -2,6 +2,7 @@ package walletcrewtest
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -66,18 +67,22 @@ func (t *ruleTest) keys() {
 	t.crowd()
 }
 
-// crowd claims many keys, to find hashes that are too short: of 16 bits with certainty, of 24 at times.
+// crowd claims many keys, to find hashes that are too short: of 16 bits with certainty, of 24 at times. The keys end in random text,
+// because a simple hash, such as FNV, tells numbers that follow one another apart better than chance would.
 func (t *ruleTest) crowd() {
 	const many = 2000
 	end := time.Now().Add(time.Second)
 	tokens := make([]string, many)
 	var merged atomic.Bool
-	key := func(i int) string { return fmt.Sprintf("-/%s-crowd-%d", t.id, i) }
+	keys := make([]string, many)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("-/%s-crowd-%s", t.id, rand.Text())
+	}
 	t.each(many, func(i int) {
 		if merged.Load() || time.Now().After(end) && i > many/2 {
 			return
 		}
-		token, ok := t.claim(key(i), longLease, receiver.Claimed, fmt.Sprintf("of one of %d new keys", many))
+		token, ok := t.claim(keys[i], longLease, receiver.Claimed, fmt.Sprintf("of one of %d new keys", many))
 		if !ok {
 			merged.Store(true)
 		}
@@ -85,7 +90,7 @@ func (t *ruleTest) crowd() {
 	})
 	t.each(many, func(i int) {
 		if tokens[i] != "" && !merged.Load() {
-			t.release(key(i), tokens[i], nil, fmt.Sprintf("of one of %d keys", many))
+			t.release(keys[i], tokens[i], nil, fmt.Sprintf("of one of %d keys", many))
 		}
 	})
 }
