@@ -63,13 +63,14 @@ type secrets struct {
 	all []walletcrew.Secret
 }
 
-func (s *secrets) get(context.Context, string) ([]walletcrew.Secret, error) {
+const newSecret walletcrew.Secret = "Zz0Yx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed9Cb8Az7Yx6Wv5Ut4Sr3Qp2On1Ml0K"
+
+// Secrets makes it a verifier's source.
+func (s *secrets) Secrets(context.Context, string) ([]walletcrew.Secret, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all, nil
 }
-
-const newSecret walletcrew.Secret = "Zz0Yx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed9Cb8Az7Yx6Wv5Ut4Sr3Qp2On1Ml0K"
 
 func (s *secrets) rotate(context.Context) (walletcrew.Secret, error) {
 	s.mu.Lock()

@@ -36,7 +36,7 @@ func Start(t *testing.T, postgres string) (address string) {
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o777)) //nolint:gosec // for PgBouncer's own user
 	config := filepath.Join(dir, "pgbouncer.ini")
-	must(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
+	content := fmt.Appendf(nil, `[databases]
 test = host=%s port=%s dbname=test user=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -46,7 +46,8 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 4
 ignore_startup_parameters = extra_float_digits
-`, host, port, listen), 0o644)) //nolint:gosec // likewise
+`, host, port, listen)
+	must(t, os.WriteFile(config, content, 0o644)) //nolint:gosec // likewise
 	args := []string{config}
 	if os.Getuid() == 0 {
 		args = []string{"-u", "nobody", config}
