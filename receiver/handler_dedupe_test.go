@@ -1449,7 +1449,7 @@ func TestEachOf10000EventsIsCompletedExactlyOnce(t *testing.T) {
 	const events, workers = 10_000, 16
 	var completed [events]atomic.Int32
 	var running [events]atomic.Int32
-	var failures, duplicates atomic.Int32
+	var failures, duplicates, atOnce, lost atomic.Int32
 	fails := func() bool { return rand.IntN(10) < 3 }
 	h := handlerOf(t, func(_ context.Context, e *walletcrew.Event) error {
 		var i int
@@ -1457,7 +1457,7 @@ func TestEachOf10000EventsIsCompletedExactlyOnce(t *testing.T) {
 			return err
 		}
 		if running[i].Add(1) != 1 {
-			assert.Fail(t, "an event was handled by two at once")
+			atOnce.Add(1)
 		}
 		defer running[i].Add(-1)
 		if fails() {
@@ -1515,17 +1515,16 @@ func TestEachOf10000EventsIsCompletedExactlyOnce(t *testing.T) {
 				case 500, 503:
 					again(i)
 				default:
-					assert.Fail(t, "an answer that loses the event", "%d", status)
+					if lost.Add(1) <= 5 { // the first say enough
+						assert.Fail(t, "an answer that loses the event", "%d", status)
+					}
 				}
 			}
 		})
 	}
 	wg.Wait()
-	for i := range completed {
-		if n := completed[i].Load(); n != 1 {
-			assert.Fail(t, "each event is completed exactly once", "event %d: %d times", i, n)
-		}
-	}
+	assert.Zero(t, atOnce.Load(), "an event was handled by two at once: so often")
+	onceEach(t, events, func(i int) int { return int(completed[i].Load()) })
 	assert.Greater(t, failures.Load(), int32(3000), "the test must make it hard")
 	assert.Greater(t, duplicates.Load(), int32(3000), "the test must make it hard")
 }

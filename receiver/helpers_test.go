@@ -51,3 +51,20 @@ func clientOf(t testing.TB, tenant string) *walletcrew.Client {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// onceEach requires that each of n events was completed once. It shows the first that weren't, since one fault shows in all of them.
+func onceEach(t *testing.T, n int, times func(i int) int) {
+	t.Helper()
+	const most = 5
+	wrong := 0
+	for i := range n {
+		if got := times(i); got != 1 {
+			if wrong++; wrong <= most {
+				t.Errorf("event %d was completed %d times, expected once", i, got)
+			}
+		}
+	}
+	if wrong > most {
+		t.Errorf("and %d more", wrong-most)
+	}
+}
