@@ -38,8 +38,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	return json.Marshal(keptEvent{e.Name, e.TenantID, e.ReceivedAt, &body})
 }
 
-// UnmarshalJSON reads what MarshalJSON writes, and decodes the body as [ParseEvent] does, with its error [ErrInvalidPayload]. Null changes
-// nothing.
+// UnmarshalJSON reads what MarshalJSON wrote, and decodes the body as [ParseEvent] does. If the body can't be decoded, the error is
+// [ErrInvalidPayload]. Null changes nothing.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return nil

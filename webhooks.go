@@ -69,9 +69,8 @@ type WebhookPatch struct {
 	Enabled     *bool
 }
 
-// ListOptions choose the webhooks that [WebhooksService.List] returns; nil chooses all. No option is documented for webhooks, and the
-// platform may ignore them. PageIndex and PageSize are documented for other resources. The parameter for a continuation token is our
-// inference.
+// ListOptions choose the webhooks that [WebhooksService.List] returns; nil chooses all. The platform documents no list options for
+// webhooks, and may ignore them. PageIndex and PageSize are those of its other lists. How to send a continuation token is our guess.
 type ListOptions struct {
 	PageIndex         int    `url:"pageIndex,omitempty"`
 	PageSize          int    `url:"pageSize,omitempty"`

@@ -79,9 +79,10 @@ func (s ClaimState) String() string {
 //   - [verifier.Tenants]: your ID of the tenant
 //   - [verifier.FromAPI]: the client's tenant
 //   - [verifier.SecretFunc]: the secrets that were returned together
+//   - [verifier.Cached], or a source of your own with Unwrap: as the source that it wraps
 //   - any other source: the secret that fitted
 //
-// Key is "" if the event has no "__id", or if ctx comes from elsewhere.
+// It is "" if the event has no "__id", or if ctx doesn't come from a Handler, Middleware or an adapter's worker.
 //
 // [Handler], [verifier.Verifier.Middleware] and the workers of the adapters set the key in the context. It is printable ASCII without
 // spaces, of at most 512 bytes.

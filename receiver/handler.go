@@ -74,8 +74,8 @@ func WithTimeout(d time.Duration) HandlerOption { return func(h *Handler) { h.ti
 //   - failures and discarded events: warn
 //   - panics: error
 //
-// It never logs a body, a signature or a secret. The attributes claimed_event and claimed_tenant are what only an unsigned header
-// says, and remote is the http.Request's RemoteAddr. All three are cut, and their control characters replaced.
+// It never logs a body, a signature or a secret. The attributes claimed_event and claimed_tenant come from headers, which aren't
+// signed: don't trust them. Remote is the http.Request's RemoteAddr. All three are cut, and their control characters replaced.
 //
 // Anybody can cause any number of refusals. So the handler logs the first of each [Reason] in full and counts the next ones. One
 // line says how many there were, 10 seconds after the first or at [Handler.Shutdown]. It does the same for deliveries of an event

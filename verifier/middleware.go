@@ -13,9 +13,9 @@ import (
 
 type deliveryKey struct{}
 
-// Middleware verifies each request, and calls next only for a valid delivery. It answers any other request itself, with [StatusCode]. Next
-// finds the body unread, the event with [EventFromContext], and the delivery with [DeliveryFromContext]. The platform gets next's answer:
-// 2xx acknowledges the event.
+// Middleware verifies each request before it calls next. If the request isn't a valid delivery, Middleware answers it, with [StatusCode],
+// and next isn't called. Next finds the body unread, the event with [EventFromContext], and the delivery with [DeliveryFromContext]. The
+// platform gets next's answer: 2xx acknowledges the event.
 //
 // Middleware logs nothing, so put your own logging around it. receiver.NewHandler does more: it logs, deduplicates, limits the time and
 // catches panics. To deduplicate behind Middleware, claim the receiver.Key of the request's context.

@@ -39,7 +39,7 @@ type Fault struct {
 
 // Fail queues faults, one for each of the next requests to the API. To repeat a fault, use [slices.Repeat]. A request takes the first fault
 // in the queue whose Method fits. Requests that are refused, such as for a wrong key, take one, too. Fail panics if a StatusCode isn't
-// between 200 and 599.
+// one that a server can send, 200 to 599.
 func (s *Server) Fail(faults ...Fault) {
 	for _, f := range faults {
 		if f.StatusCode != 0 && (f.StatusCode < 200 || f.StatusCode > 599) {

@@ -66,10 +66,10 @@ type ConsumerConfig struct {
 	// fetched when one of them is free.
 	Concurrency int
 	// MaxTries is how often an event is tried before it becomes a dead letter. Default 20: with the
-	// default Backoff, more than an hour. A try that ended with the worker's crash counts. A
-	// receiver.Temporary error doesn't, see Consumer.Run. In a log (StreamConfig.KeepFor), a
-	// try is also the last one if the stream would drop the event before the next, by this
-	// machine's clock.
+	// default Backoff, more than an hour. A try counts even if the worker crashed during it. One
+	// that ended in a receiver.Temporary error doesn't, see Consumer.Run. In a log
+	// (StreamConfig.KeepFor), a try is also the last one if the stream would drop the event
+	// before the next, by this machine's clock.
 	//
 	// JetStream counts deliveries, not tries. Each process knows which of its own deliveries were
 	// no tries, but those by other processes count as tries. Three rules make up for that:

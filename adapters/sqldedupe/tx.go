@@ -32,7 +32,7 @@ var ErrNoID = errors.New("sqldedupe: there is no deduplication key")
 // [Deduper.Once] does all of this. Effect and record are committed together or not at all. So the effect is made exactly once
 // within the retention, whatever crashes. That holds for what is done through tx, not for a mail that is sent meanwhile.
 //
-// The event is known by [receiver.Key], whose scope the sender can't choose. Without a key, the error is [ErrNoID]. Ctx is the
+// [receiver.Key] identifies the event. The sender can't choose the key's scope. Without a key, the error is [ErrNoID]. Ctx is the
 // one that your HandlerFunc is called with, or comes from it.
 //
 // Of several transactions with one key, one goes on, and the others wait in InTx until it ends.
