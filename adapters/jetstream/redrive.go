@@ -146,7 +146,8 @@ func (d *DeadLetter) claim(ctx context.Context, dead jetstream.Stream) ([]uint64
 		switch {
 		case errors.Is(found, jetstream.ErrMsgNotFound) && full:
 			return nil, nil // it must be possible to make room
-		case errors.Is(found, jetstream.ErrMsgNotFound):
+		case errors.Is(found, jetstream.ErrMsgNotFound) && ctx.Err() == nil:
+			last = 0 // it was given back just now, maybe while this call was about to take it over
 			continue
 		case found != nil:
 			return nil, s.explain("read a claim", seen, found)

@@ -280,6 +280,18 @@ func TestNothingIsLostAndNothingIsDoneTwice(t *testing.T) {
 	t.Logf("%d seeds in %v, %v in their worlds; faults: %v", to-from, time.Since(began).Round(time.Millisecond), lived.Round(time.Second), faults)
 }
 
+// Seeds that found something in our code, or in a rule.
+func TestSeedsThatFailed(t *testing.T) {
+	for seed, about := range map[uint64]string{
+		1000104: "Redrive asked the server without end for a claim that was gone",
+		2000299: "a dead letter whose event was handled all the same, and is put back",
+	} {
+		if res := simulate(t, seed, nil); len(res.broken) > 0 {
+			t.Errorf("seed %d (%s):\n%s\nhistory:\n%s", seed, about, strings.Join(res.broken, "\n"), strings.Join(res.history, "\n"))
+		}
+	}
+}
+
 // A seed gives the same history each time. Of three, two must be alike: the machine may have stopped the only thread for so long that the
 // runtime let another goroutine go first.
 func TestASeedShowsItselfAgain(t *testing.T) {

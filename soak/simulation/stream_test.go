@@ -274,7 +274,7 @@ func (s *sim) shake() {
 func (s *sim) mayComeAgain(e *event, before, again *run) {
 	s.mu.Lock()
 	made, running := before.effect, before.ended == 0 && !before.process.dead()
-	excused := before.process.dead()
+	excused := before.process.dead() || e.redriven > 0 // it may have become a dead letter, and have been handled all the same
 	for _, x := range s.back.disturbed[before.process] {
 		excused = excused || x.until >= before.began && x.from <= again.began
 	}
