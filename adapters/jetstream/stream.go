@@ -321,7 +321,7 @@ func (s *Stream) check(ctx context.Context, want jetstream.StreamConfig) (have j
 		must(have.Duplicates >= want.Duplicates, "its duplicate window is %s (want %s)", have.Duplicates, want.Duplicates)
 	}
 	must(slices.ContainsFunc(have.Subjects, func(subject string) bool { return covers(subject, want.Subjects[0]) }),
-		"its subjects are %s (want %s)", strings.Join(have.Subjects, ", "), want.Subjects[0])
+		"its subjects are %s (want %s, or another StreamConfig.Prefix)", strings.Join(have.Subjects, ", "), want.Subjects[0])
 	if len(wrong) > 0 {
 		return have, fmt.Errorf("%w: %s: %s; change it (nats stream edit), or name another", ErrStreamConfig, want.Name, strings.Join(wrong, "; "))
 	}

@@ -1384,7 +1384,7 @@ func checks(t *testing.T, nc *nats.Conn) {
 		"storage is memory":    func(c *natsjs.StreamConfig) { c.Storage = natsjs.MemoryStorage },
 		"discards old":         func(c *natsjs.StreamConfig) { c.Discard = natsjs.DiscardOld },
 		"retention":            func(c *natsjs.StreamConfig) { c.Retention = natsjs.InterestPolicy },
-		"subjects":             func(c *natsjs.StreamConfig) { c.Subjects = []string{c.Subjects[0] + ".x"} },
+		"StreamConfig.Prefix":  func(c *natsjs.StreamConfig) { c.Subjects = []string{c.Subjects[0] + ".x"} },
 		"max age":              func(c *natsjs.StreamConfig) { c.MaxAge, c.Duplicates = time.Hour, time.Hour },
 		"does not acknowledge": func(c *natsjs.StreamConfig) { c.NoAck = true },
 		"duplicate window":     func(c *natsjs.StreamConfig) { c.Duplicates = time.Second },
