@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/thewalletcrew/walletcrew-go"
+	"github.com/thewalletcrew/walletcrew-go/walletcrewtest"
 )
 
 // CONTRIBUTING, "Add an event type": whoever forgets a step is told which.
@@ -28,6 +29,8 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 	page, err := os.ReadFile(root + "/docs/receive.md")
 	require.NoError(t, err)
 	tests, err := os.ReadFile(root + "/events_test.go")
+	require.NoError(t, err)
+	quickstart, err := os.ReadFile(root + "/examples/quickstart/main.go")
 	require.NoError(t, err)
 
 	for constant, name := range constants {
@@ -48,6 +51,16 @@ func TestEachEventTypeIsWhereItMustBe(t *testing.T) {
 		has(tests, "walletcrew."+constant+":", "events_test.go: in TestEachKnownEventIsDecodedIntoItsType's table, or in knownEvents")
 		has(page, "| `"+string(name)+"` | `*walletcrew."+typ+"` |", "docs/receive.md's table of events")
 
+		has(quickstart, "{walletcrew."+constant+",", "examples/quickstart/main.go: the list of deliveries")
+		if _, unnamed := reflect.TypeOf(e.Data).Elem().FieldByName("Members"); !unnamed {
+			has(quickstart, "*walletcrew."+typ+")", "examples/quickstart/main.go: a function for it")
+			sample := parse(t, name, string(walletcrewtest.Sample(name)))
+			assert.Empty(t, sample.Misfits, "walletcrewtest/sample.go, samples: %s", name)
+			for _, field := range emptyFields(reflect.ValueOf(sample.Data).Elem(), typ) {
+				t.Errorf("%s is empty in the sample of %s: walletcrewtest/sample.go, samples", field, name)
+			}
+		}
+
 		full := reflect.New(reflect.TypeOf(e.Data).Elem())
 		fill(t, full.Elem())
 		body, err := json.Marshal(full.Interface())
@@ -64,6 +77,25 @@ func parse(t *testing.T, name walletcrew.EventName, body string) *walletcrew.Eve
 	e, err := walletcrew.ParseEvent(name, []byte(body))
 	require.NoError(t, err)
 	return e
+}
+
+// emptyFields names the exported fields that have no value, in structs and pointers to structs, too.
+func emptyFields(v reflect.Value, name string) []string {
+	switch {
+	case v.IsZero():
+		return []string{name}
+	case v.Kind() == reflect.Pointer:
+		return emptyFields(v.Elem(), name)
+	case v.Kind() != reflect.Struct:
+		return nil
+	}
+	var empty []string
+	for field, value := range v.Fields() {
+		if field.IsExported() {
+			empty = append(empty, emptyFields(value, name+"."+field.Name)...)
+		}
+	}
+	return empty
 }
 
 // fill sets all fields of a payload.
