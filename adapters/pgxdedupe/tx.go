@@ -100,7 +100,7 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 //
 // [Deduper.Once] does all of this.
 //
-// The event is known by [receiver.Key]; without a key the error is [ErrNoID]. Of several transactions with one key, one goes on, and the
+// [receiver.Key] identifies the event. Without a key, the error is [ErrNoID]. Of several transactions with one key, one goes on, and the
 // others wait in InTx until it ends. From REPEATABLE READ on they then get an error, since they can't see what it committed. Call InTx
 // first in a transaction. Then no work is rolled back for a duplicate.
 func (d *Deduper) InTx(ctx context.Context, tx pgx.Tx) (first bool, err error) {

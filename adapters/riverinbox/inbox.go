@@ -110,7 +110,7 @@ func (i *Inbox) dedupeName() string { return i.name + ".inbox" }
 // [receiver.Temporary], so that the handler answers 503 and the platform delivers the event again. The event may be stored in spite of the
 // error; then Handle finds it when it comes again.
 //
-// An event is known by [receiver.Key], so pass the context that the handler calls its function with. An event without a key, such as one
+// [receiver.Key] identifies an event, so pass the context that the handler calls its function with. An event without a key, such as one
 // without "__id", gets a job each time it comes.
 func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
 	if e == nil || len(e.Raw) == 0 {
