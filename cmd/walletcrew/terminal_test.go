@@ -56,12 +56,14 @@ func TestCtrlCEndsAQuestion(t *testing.T) {
 	defer func() { _ = write.Close() }()
 	c.in = read
 	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
 	go func() {
-		said.wait(t, "[y/N]", 1)
-		cancel()
+		_, err := c.confirmed(ctx, api.Client().Webhooks, w.ID, false)
+		ended <- err
 	}()
-	_, err = c.confirmed(ctx, api.Client().Webhooks, w.ID, false)
-	require.ErrorIs(t, err, context.Canceled)
+	said.wait(t, "[y/N]", 1)
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
 }
 
 func TestOnATerminalThereIsColourUnlessNoColorIsSet(t *testing.T) {

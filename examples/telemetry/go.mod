@@ -47,7 +47,6 @@ require (
 	github.com/riverqueue/river/riverdriver/riverdatabasesql v0.51.2 // indirect
 	github.com/riverqueue/river/rivershared v0.51.2 // indirect
 	github.com/riverqueue/river/rivertype v0.51.2 // indirect
-	github.com/thewalletcrew/walletcrew-go/adapters/pgxdedupe v0.0.0 // indirect
 	github.com/thewalletcrew/walletcrew-go/adapters/sqldedupe v0.0.0 // indirect
 	github.com/tidwall/gjson v1.20.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
