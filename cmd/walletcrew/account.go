@@ -114,11 +114,12 @@ func (c *cli) client() (*walletcrew.Client, error) {
 }
 
 func (c *cli) newClient(p profile) (*walletcrew.Client, error) {
-	opts := []walletcrew.Option{walletcrew.WithAPIKey(p.APIKey), walletcrew.WithBaseURL(p.BaseURL), walletcrew.WithUserAgent("walletcrew-command/" + version().Version)}
+	log := slog.New(slog.DiscardHandler) // the commands say what there is to say
 	if c.verbose {
-		opts = append(opts, walletcrew.WithLogger(slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		log = slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return walletcrew.NewClient(p.Tenant, opts...)
+	return walletcrew.NewClient(p.Tenant, walletcrew.WithAPIKey(p.APIKey), walletcrew.WithBaseURL(p.BaseURL),
+		walletcrew.WithUserAgent("walletcrew-command/"+version().Version), walletcrew.WithLogger(log))
 }
 
 // configDir is the command's directory of configuration.

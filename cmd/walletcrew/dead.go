@@ -120,8 +120,18 @@ func (c *cli) withDead(f *deadFlags, do func(ctx context.Context, letters deadLe
 
 // openDead opens the store that a flag names, or else the environment.
 func (c *cli) openDead(cmd *cobra.Command, f deadFlags) (deadLetters, error) {
-	if changed := cmd.Flags().Changed; !changed("nats") && !changed("postgres") {
-		f.nats, f.postgres = os.Getenv("NATS_URL"), os.Getenv("DATABASE_URL")
+	changed := func(names ...string) bool { return slices.ContainsFunc(names, cmd.Flags().Changed) }
+	ofNATS, ofPostgres := changed("nats", "creds", "stream", "prefix"), changed("postgres", "inbox", "table", "river-schema")
+	if ofNATS && ofPostgres { // what is deleted from the other store can't be brought back
+		return nil, usagef("--nats, --creds, --stream and --prefix are of JetStream; --postgres, --inbox, --table and --river-schema are of PostgreSQL: which one is meant?")
+	}
+	if !changed("nats", "postgres") {
+		if !ofPostgres {
+			f.nats = os.Getenv("NATS_URL")
+		}
+		if !ofNATS {
+			f.postgres = os.Getenv("DATABASE_URL")
+		}
 	}
 	switch {
 	case f.nats != "" && f.postgres != "":

@@ -372,7 +372,11 @@ func oneByItsID(t *testing.T, g *graveyard) {
 
 func TestDeadSaysThatTheStreamOrTheTableIsMissing(t *testing.T) {
 	onEachStore(t, 0, nil, func(t *testing.T, g *graveyard) {
-		o := g.run("dead", "list", "--stream", "NO_SUCH", "--prefix", "no_such", "--table", "no_such")
+		missing := []string{"dead", "list", "--stream", "NO_SUCH", "--prefix", "no_such"}
+		if g.flags == nil {
+			missing = []string{"dead", "list", "--table", "no_such"}
+		}
+		o := g.run(missing...)
 		assert.Equal(t, 1, o.code)
 		assert.Equal(t, 1, strings.Count(o.err, "\n"), o.err)
 		var list []deadLetter
@@ -383,6 +387,22 @@ func TestDeadSaysThatTheStreamOrTheTableIsMissing(t *testing.T) {
 		assert.Zero(t, s.Done)
 		assert.Equal(t, 1, g.run(g.args("show", "17")...).code)
 	})
+}
+
+// What is deleted from the other store can't be brought back.
+func TestDeadTakesNoStoreFromTheEnvironmentThatAFlagRulesOut(t *testing.T) {
+	t.Parallel()
+	const nats, postgres = "NATS_URL=nats://127.0.0.1:1", "DATABASE_URL=postgres://127.0.0.1:1/none"
+	for _, c := range []struct{ env, flag string }{
+		{postgres, "--stream"}, {postgres, "--prefix"}, {postgres, "--creds"}, {nats, "--inbox"}, {nats, "--table"}, {nats, "--river-schema"},
+	} {
+		o := newUser(t, c.env).run("dead", "delete", "--all", "--yes", c.flag, "orders")
+		assert.Equal(t, 2, o.code, c)
+		assert.Contains(t, o.err, "which server?", c)
+	}
+	o := newUser(t, nats, postgres).run("dead", "delete", "--all", "--yes", "--stream", "ORDERS", "--inbox", "orders")
+	assert.Equal(t, 2, o.code)
+	assert.Contains(t, o.err, "which one is meant?")
 }
 
 func TestDeadAsksWhichInboxIfSeveralHaveDeadLetters(t *testing.T) {
