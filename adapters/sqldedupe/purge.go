@@ -115,7 +115,14 @@ func (p *purger) eventDone(remove func(max int) (n int64, took time.Duration, er
 	}
 	go func() {
 		defer p.mu.Unlock()
-		p.slice(remove)
+		p.slice(func(max int) (n int64, took time.Duration, err error) {
+			defer func() {
+				if value := recover(); value != nil { // of a driver, or of what is around it: it would end the program
+					err = fmt.Errorf("sqldedupe: the purge panicked: %v", value)
+				}
+			}()
+			return remove(max)
+		})
 	}()
 }
 
@@ -131,10 +138,8 @@ func (p *purger) slice(remove func(max int) (n int64, took time.Duration, err er
 	}
 	n, took, err := remove(size)
 	rest := 3 * took
-	if err == nil {
-		p.done.Add(-done)
-		p.behind = n >= int64(size)
-	}
+	p.done.Add(-done)
+	p.behind = err == nil && n >= int64(size) // one that fails may be too large: the next is the smaller for it
 	switch {
 	case err != nil || !p.behind:
 		rest = max(rest, purgeRest)
@@ -143,7 +148,7 @@ func (p *purger) slice(remove func(max int) (n int64, took time.Duration, err er
 	}
 	p.next = time.Now().Add(rest)
 	switch {
-	case took > sliceTime:
+	case took > sliceTime || err != nil:
 		p.rows = max(p.rows/2, minSlice)
 	case took < sliceTime/2 && p.behind:
 		p.rows = min(2*p.rows, maxSlice)

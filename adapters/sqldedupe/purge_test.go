@@ -22,6 +22,7 @@ type backlog struct {
 	statements, atOnce int
 	longest            time.Duration
 	err                error
+	limit              time.Duration // a statement that takes longer fails then; 0: none does
 }
 
 func (b *backlog) remove(most int) (int64, time.Duration, error) {
@@ -29,6 +30,10 @@ func (b *backlog) remove(most int) (int64, time.Duration, error) {
 	defer b.mu.Unlock()
 	n := min(b.rows, int64(most))
 	took := b.besides + time.Duration(n)*b.each
+	failed := b.limit > 0 && took > b.limit
+	if failed {
+		took = b.limit
+	}
 	b.atOnce++
 	b.mu.Unlock()
 	time.Sleep(took)
@@ -36,6 +41,9 @@ func (b *backlog) remove(most int) (int64, time.Duration, error) {
 	b.atOnce--
 	b.statements++
 	b.longest = max(b.longest, took)
+	if failed {
+		return 0, took, context.DeadlineExceeded
+	}
 	if b.err != nil {
 		return 0, took, b.err
 	}
@@ -115,6 +123,32 @@ func TestAPurgeThatFailsIsTriedAgainOnceASecond(t *testing.T) {
 		b.err = nil
 		b.deliver(t, p, 2000, time.Millisecond)
 		assert.Less(t, b.rows, int64(10_000))
+	})
+}
+
+// On a slow disk, many rows at once take longer than a statement may. The table must shrink all the same.
+func TestAPurgeThatIsTooLargeGetsSmaller(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := &backlog{rows: 100_000, each: 5 * time.Millisecond, limit: 10 * time.Second}, &purger{}
+		p.behind, p.rows = true, maxSlice
+		p.done.Store(5000) // of a pause: four times as many don't go in time
+		b.deliver(t, p, 20_000, 50*time.Millisecond)
+		assert.Less(t, b.rows, int64(100_000), "after a thousand seconds and 20,000 further events")
+	})
+}
+
+// What a driver does in the background must not end the program.
+func TestAPanicOfAPurgeIsAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, calls := &purger{}, 0
+		for range 2 {
+			p.eventDone(func(int) (int64, time.Duration, error) { calls++; panic("boom") })
+			time.Sleep(time.Minute)
+		}
+		p.awaitEnd()
+		assert.Equal(t, 2, calls)
 	})
 }
 
