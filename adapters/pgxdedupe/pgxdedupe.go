@@ -46,8 +46,8 @@ const (
 )
 
 // A Deduper remembers events in a table of PostgreSQL. Make it with [New]. It is safe for concurrent use, by any number of processes that
-// use the same table and name. It has nothing to close; the pool is yours. It has no goroutine, except while [Deduper.PurgeInBackground]
-// runs a statement.
+// use the same table and name. It has nothing to close; the pool is yours. So make one when the program starts, and not for each
+// event: database/sql keeps a goroutine for each Deduper, which only waits.
 type Deduper struct {
 	pool      *pgxpool.Pool
 	leases    *sqldedupe.Deduper

@@ -147,7 +147,10 @@ func (i *Inbox) DeadLetters(ctx context.Context) iter.Seq2[*DeadLetter, error] {
 // Inboxes returns the names of the inboxes that have dead letters, in alphabetical order. It is for a tool that doesn't know the names. A
 // nil pool and a wrong name in [WithTables] are errors; the other options don't matter.
 func Inboxes(ctx context.Context, pool *pgxpool.Pool, opts ...Option) ([]string, error) {
-	i, err := New(pool, "any", opts...)
+	if pool == nil {
+		return nil, errors.New("riverinbox: the pool is nil")
+	}
+	i, err := configured("any", opts)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 )
 
 // An Inbox takes events into PostgreSQL. Make it with [New] or [NewSQL]. It is safe for concurrent use, by any number of processes under
-// one name. It has no goroutine and nothing to close; the pool is yours.
+// one name. It has nothing to close; the pool is yours. After a delivery, Handle removes some expired records in a goroutine, which ends with
+// its statement (see [sqldedupe.Deduper.PurgeInBackground]).
 type Inbox struct {
 	name      string
 	table     string // of dead letters
@@ -72,7 +73,7 @@ func New(pool *pgxpool.Pool, name string, opts ...Option) (*Inbox, error) {
 	if pool == nil {
 		return nil, errors.New("riverinbox: the pool is nil")
 	}
-	return newInbox(pgxDatabase{pool}, stdlib.OpenDBFromPool(pool), name, opts) // keeps no connection of its own, and has nothing to close
+	return newInbox(pgxDatabase{pool}, stdlib.OpenDBFromPool(pool), name, opts) // keeps no connection of its own; database/sql has a goroutine for it that waits
 }
 
 // NewSQL is [New] for database/sql, with any driver for PostgreSQL. The worker's client is then a river.Client[*sql.Tx].
@@ -81,10 +82,25 @@ func NewSQL(db *sql.DB, name string, opts ...Option) (*Inbox, error) {
 }
 
 func newInbox(db database, tables *sql.DB, name string, opts []Option) (*Inbox, error) {
+	i, err := configured(name, opts)
+	if err != nil {
+		return nil, err
+	}
+	i.db = db
+	i.dedupe, err = sqldedupe.New(tables, sqldedupe.Postgres, i.dedupeName(), sqldedupe.WithTable(i.events), sqldedupe.WithRetention(i.retention))
+	if err != nil {
+		return nil, fmt.Errorf("riverinbox: %w", err)
+	}
+	i.prepare()
+	return i, nil
+}
+
+// configured is an inbox without a database.
+func configured(name string, opts []Option) (*Inbox, error) {
 	if !nameForm.MatchString(name) || len(name) > maxName {
 		return nil, fmt.Errorf("riverinbox: the name %q: a name has 1 to %d lower-case ASCII letters and digits, with '_' or '-' between, such as \"orders\"", name, maxName)
 	}
-	i := &Inbox{db: db, name: name, events: "walletcrew_events", table: "walletcrew_dead_letters", retention: 24 * time.Hour}
+	i := &Inbox{name: name, events: "walletcrew_events", table: "walletcrew_dead_letters", retention: 24 * time.Hour}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(i)
@@ -93,12 +109,6 @@ func newInbox(db database, tables *sql.DB, name string, opts []Option) (*Inbox, 
 	if !tableForm.MatchString(i.table) {
 		return nil, fmt.Errorf("riverinbox: WithTables: %q is not a name of ASCII letters, digits and underscores", i.table)
 	}
-	var err error
-	i.dedupe, err = sqldedupe.New(tables, sqldedupe.Postgres, i.dedupeName(), sqldedupe.WithTable(i.events), sqldedupe.WithRetention(i.retention))
-	if err != nil {
-		return nil, fmt.Errorf("riverinbox: %w", err)
-	}
-	i.prepare()
 	return i, nil
 }
 
@@ -123,8 +133,10 @@ func (i *Inbox) Handle(ctx context.Context, e *walletcrew.Event) error {
 	for try := 1; ; try++ {
 		err := put(ctx, i.db, argsOf(ctx, e))
 		if err == nil {
+			i.dedupe.PurgeInBackground(ctx)
 			return nil
 		}
+		i.notified.Store(0) // no worker was told
 		if try == maxPuts || !serialization(err) {
 			return receiver.Temporary(fmt.Errorf("riverinbox: insert the job: %w", err))
 		}

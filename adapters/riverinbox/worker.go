@@ -29,7 +29,6 @@ const (
 	buryTimeout    = 5 * time.Second
 	tendTimeout    = 2 * time.Second // the jobs that were found wait for it
 	tendEvery      = time.Minute
-	purgeBatch     = 1000
 )
 
 // A WorkerOption is passed to [Inbox.AddWorker].
@@ -176,8 +175,7 @@ func (w *worker) bury(ctx context.Context, job *river.Job[Args], reason error) e
 
 // tend does what has to be done once in a while, when a worker has looked for jobs: no delivery waits for it.
 //
-// It lets jobs of the inbox run again that a leader has discarded which doesn't know them; the inbox's own worker discards none. And it removes
-// records that have expired, a batch at a time: at once again after a full one.
+// It lets jobs of the inbox run again that a leader has discarded which doesn't know them; the inbox's own worker discards none.
 func (w *worker) tend(ctx context.Context) {
 	last, now := w.tended.Load(), time.Now().UnixNano()
 	if now-last < int64(tendEvery) || !w.tended.CompareAndSwap(last, now) {
@@ -191,13 +189,6 @@ func (w *worker) tend(ctx context.Context) {
 	}
 	if err != nil {
 		w.warn(ctx, "riverinbox: can't look for discarded jobs", slog.Any("error", err))
-	}
-	purged, err := w.inbox.dedupe.Purge(ctx, purgeBatch)
-	if err != nil {
-		w.warn(ctx, "riverinbox: can't remove expired records", slog.Any("error", err))
-	}
-	if purged == purgeBatch {
-		w.tended.Store(last)
 	}
 }
 
