@@ -230,14 +230,15 @@ func await(ctx context.Context, ended <-chan struct{}, atMost time.Duration) err
 	return nil
 }
 
-// tell tells the deduper of a debt, also when ctx has ended. It has the time that ctx leaves: what can't be told is a second effect in the
-// end, and a deduper may be slow where many wait for its connections.
+// tell tells the deduper of a debt, also when ctx has ended. It has the time that ctx leaves, since a deduper may be slow where many wait for
+// its connections, and what can't be told is a second effect in the end. With a long time limit it is defaultTimeout, since a
+// connection may be dead, and another try within the lease goes through.
 func (c *claims) tell(ctx context.Context, d debt) error {
 	if !c.atOnce { // that one doesn't look at ctx, and the timer would be the most of what it costs
 		var cancel context.CancelFunc
 		limit := settleTimeout
 		if deadline, ok := ctx.Deadline(); ok {
-			limit = max(limit, time.Until(deadline))
+			limit = max(limit, min(time.Until(deadline), defaultTimeout))
 		}
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()

@@ -126,7 +126,7 @@ func WithObserver(f func(context.Context, Outcome)) HandlerOption {
 // After fn, the handler completes the key, and the event is done. If fn failed or ignored the event, the handler releases the
 // key, so that the next delivery calls fn.
 //
-// For either, the deduper has what is left of the timeout, 3 s at least. If it can't be told by then, the handler tells it again in
+// For either, the deduper has what is left of the timeout, 3 s at least and 25 s at most. If it can't be told by then, the handler tells it again in
 // the background until the lease ends. If it was completing that failed, the handler answers 204, because the event was handled,
 // and logs an error; the event may be handled once more. After a crash, the lease runs out, and the next delivery calls fn.
 //

@@ -1575,6 +1575,12 @@ func TestCompletingThatHangsEndsInTime(t *testing.T) {
 			keeper.mu.Unlock()
 			time.Sleep(leasesEnd)
 		}
+		h := receiver.NewHandler(verifierOf(t, verifier.Static(knownSecret)), succeed, receiver.WithTimeout(time.Hour), receiver.WithLogger(silentLog()),
+			receiver.WithDeduper(&contextKeeper{Deduper: receiver.NewMemoryDeduper(0, 0)}))
+		began := time.Now()
+		requireStatus(t, http.StatusNoContent, send(h, posted([]byte(knownBody))), "the function succeeded")
+		assert.Equal(t, 25*time.Second, time.Since(began), "a dead connection doesn't hold the answer for an hour: another try goes through")
+		time.Sleep(2 * time.Hour)
 	})
 }
 

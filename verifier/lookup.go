@@ -135,21 +135,31 @@ const maxFamilies = 20_000
 
 func (f *families) scope(secrets []walletcrew.Secret) string {
 	f.mu.RLock()
-	for _, secret := range secrets {
-		if name, ok := f.names[secret]; ok {
-			f.mu.RUnlock()
-			return name
-		}
-	}
+	name, ok := f.of(secrets)
 	f.mu.RUnlock()
-	name := secretScope(secrets[0])
+	if ok {
+		return name
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name, ok := f.of(secrets); ok { // another delivery named it meanwhile
+		return name
+	}
+	name = secretScope(secrets[0])
 	if f.names == nil || len(f.names) >= maxFamilies {
 		f.names = map[walletcrew.Secret]string{}
 	}
 	f.names[secrets[0]] = name
 	return name
+}
+
+func (f *families) of(secrets []walletcrew.Secret) (name string, ok bool) {
+	for _, secret := range secrets {
+		if name, ok = f.names[secret]; ok {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // again refreshes until what is known is new, and hands each answer that differs from the last to try, which says whether it is

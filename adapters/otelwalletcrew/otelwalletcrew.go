@@ -76,6 +76,8 @@ const (
 // system is messaging.system: the platform has no name among OpenTelemetry's.
 const system = "walletcrew"
 
+const countTimeout = 5 * time.Second // of the function of DeadLetters
+
 // Telemetry makes spans and metrics. Make it with [New]; it is safe for concurrent use, and one is enough for a process.
 type Telemetry struct {
 	tracer     trace.Tracer
@@ -283,6 +285,8 @@ func (t *Telemetry) DeadLetters(destination string, count func(context.Context) 
 				err = fmt.Errorf("otelwalletcrew: counting the dead letters of %s panicked: %v", destination, value)
 			}
 		}()
+		ctx, cancel := context.WithTimeout(ctx, countTimeout) // an exporter's context may have no end, and all metrics wait for this
+		defer cancel()
 		n, err := count(ctx)
 		if err != nil {
 			return fmt.Errorf("otelwalletcrew: count the dead letters of %s: %w", destination, err)
