@@ -285,6 +285,7 @@ func TestSeedsThatFailed(t *testing.T) {
 	for seed, about := range map[uint64]string{
 		1000104: "Redrive asked the server without end for a claim that was gone",
 		2000299: "a dead letter whose event was handled all the same, and is put back",
+		14937:   "a worker that is asked to stop while it can't reach the server yet",
 	} {
 		if res := simulate(t, seed, nil); len(res.broken) > 0 {
 			t.Errorf("seed %d (%s):\n%s\nhistory:\n%s", seed, about, strings.Join(res.broken, "\n"), strings.Join(res.history, "\n"))

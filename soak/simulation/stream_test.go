@@ -103,10 +103,10 @@ func streamConfigOf() jetstream.StreamConfig {
 }
 
 // attach connects until that works, and opens the stream.
-func (s *sim) attach(p *process, then func(*jetstream.Stream) error) bool {
+func (s *sim) attach(ctx context.Context, p *process, then func(*jetstream.Stream) error) bool {
 	for {
 		if nc, err := s.back.nats.connect(p); err == nil {
-			opened, err := jetstream.EnsureStream(context.Background(), nc, streamConfigOf())
+			opened, err := jetstream.EnsureStream(ctx, nc, streamConfigOf())
 			if err == nil {
 				err = then(opened)
 			}
@@ -123,7 +123,7 @@ func (s *sim) attach(p *process, then func(*jetstream.Stream) error) bool {
 			}
 			nc.Close()
 		}
-		if p.pause(context.Background(), time.Second) != nil {
+		if p.pause(ctx, time.Second) != nil {
 			return false
 		}
 	}
@@ -131,7 +131,7 @@ func (s *sim) attach(p *process, then func(*jetstream.Stream) error) bool {
 
 // publisher is what a receiver of such a world does with an event.
 func (s *sim) publisher(p *process) (fn receiver.HandlerFunc, ok bool) {
-	ok = s.attach(p, func(opened *jetstream.Stream) error {
+	ok = s.attach(context.Background(), p, func(opened *jetstream.Stream) error {
 		publisher, err := jetstream.NewPublisher(context.Background(), opened)
 		if err == nil {
 			fn = publisher.Handle
@@ -173,8 +173,8 @@ func (l *workerSlot) start() {
 	go func() {
 		defer close(w.ended)
 		var consumer *jetstream.Consumer
-		if s.attach(p, func(opened *jetstream.Stream) (err error) {
-			consumer, err = jetstream.NewConsumer(context.Background(), opened, fn, cfg)
+		if s.attach(ctx, p, func(opened *jetstream.Stream) (err error) {
+			consumer, err = jetstream.NewConsumer(ctx, opened, fn, cfg)
 			return err
 		}) {
 			w.err = consumer.Run(ctx)
@@ -323,7 +323,7 @@ func (s *sim) operators(ended *sync.WaitGroup) {
 			for round := 1; ; round++ {
 				last := s.now() > s.calm
 				p := s.newProcess(fmt.Sprintf("operator %d.%d", i+1, round))
-				s.attach(p, func(opened *jetstream.Stream) error {
+				s.attach(context.Background(), p, func(opened *jetstream.Stream) error {
 					for dead, err := range opened.DeadLetters(context.Background()) {
 						if err != nil || p.dead() {
 							return nil
